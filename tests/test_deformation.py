@@ -1,0 +1,185 @@
+"""The elastic field and the rotation against a SciPy twin that knows nothing of elasticdeform."""
+
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from unet2015.deformation import deform, random_displacement
+
+SHAPES = [(40, 56), (33, 17), (2, 9)]
+ANGLES = [0.0, 31.0, -127.5]
+
+
+def source_coordinates(
+    hw: tuple[int, int], displacement: np.ndarray, angle_deg: float
+) -> np.ndarray:
+    """Where each output pixel is read: R·(x − c) + c + d(x), as a complex rotation."""
+    height, width = hw
+    rows, columns = np.mgrid[:height, :width].astype(float)
+    # column + i·(up) turns counter-clockwise; the output is read at the opposite angle
+    position = (columns - (width - 1) / 2) - 1j * (rows - (height - 1) / 2)
+    position = position * np.exp(-1j * np.deg2rad(angle_deg))
+    read = np.stack([(height - 1) / 2 - position.imag, (width - 1) / 2 + position.real])
+    last = np.array(displacement.shape[1:]) - 1
+    grid = [rows * last[0] / (height - 1), columns * last[1] / (width - 1)]
+    field = [map_coordinates(vectors, grid, order=3, mode="mirror") for vectors in displacement]
+    return read + field
+
+
+def twin(image: np.ndarray, displacement: np.ndarray, angle_deg: float, order: int) -> np.ndarray:
+    coordinates = source_coordinates(image.shape, displacement, angle_deg)
+    return map_coordinates(image.astype(float), coordinates, order=order, mode="mirror")
+
+
+@pytest.mark.parametrize("angle_deg", ANGLES)
+@pytest.mark.parametrize("hw", SHAPES)
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_image_is_that_of_scipy(hw: tuple[int, int], angle_deg: float, order: int) -> None:
+    rng = np.random.default_rng(1)
+    image = rng.random(hw, np.float32)
+    displacement = random_displacement(rng)
+    (ours,) = deform([image], displacement, angle_deg=angle_deg, orders=[order])
+    assert ours.dtype == np.float32
+    assert_allclose(ours, twin(image, displacement, angle_deg, order), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("angle_deg", ANGLES)
+@pytest.mark.parametrize("hw", SHAPES)
+def test_labels_are_those_of_scipy(hw: tuple[int, int], angle_deg: float) -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 200, hw, np.uint8)
+    displacement = random_displacement(rng, points=4)
+    (ours,) = deform([labels], displacement, angle_deg=angle_deg, orders=[0])
+    coordinates = source_coordinates(hw, displacement, angle_deg)
+    tie = (np.abs(coordinates % 1 - 0.5) < 1e-9).any(0)
+    assert ours.dtype == np.uint8
+    assert tie.mean() < 0.01
+    assert_array_equal(ours[~tie], twin(labels, displacement, angle_deg, 0)[~tie])
+
+
+@pytest.mark.parametrize("angle_deg", ANGLES)
+@pytest.mark.parametrize(
+    "region",
+    [
+        (slice(3, 20), slice(10, 56)),
+        (slice(0, 40), slice(55, 56)),
+        (slice(None, 7), slice(5, None)),
+    ],
+)
+def test_region_is_a_part_of_the_whole(angle_deg: float, region: tuple[slice, slice]) -> None:
+    rng = np.random.default_rng(3)
+    image = rng.random((40, 56), np.float32)
+    displacement = random_displacement(rng)
+    (whole,) = deform([image], displacement, angle_deg=angle_deg, orders=[3])
+    (part,) = deform([image], displacement, angle_deg=angle_deg, orders=[3], region=region)
+    assert_allclose(part, whole[region], rtol=0, atol=1e-6)
+
+
+def test_one_field_for_all_images() -> None:
+    rng = np.random.default_rng(4)
+    image, labels = rng.random((30, 31), np.float32), rng.integers(0, 5, (30, 31), np.uint8)
+    displacement = random_displacement(rng)
+    together = deform([image, labels, image], displacement, angle_deg=70, orders=[3, 0, 1])
+    for array, order, ours in zip([image, labels, image], [3, 0, 1], together, strict=True):
+        (alone,) = deform([array], displacement, angle_deg=70, orders=[order])
+        assert_array_equal(ours, alone)
+    (as_image,) = deform([labels.astype(np.float32)], displacement, angle_deg=70, orders=[0])
+    assert_array_equal(together[1], as_image)
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_right_angles_are_rot90(quarters: int) -> None:
+    image = np.random.default_rng(5).random((9, 9), np.float32)
+    (ours,) = deform([image], np.zeros((2, 3, 3)), angle_deg=90 * quarters, orders=[1])
+    assert_allclose(ours, np.rot90(image, quarters), atol=1e-5)
+
+
+def test_constant_displacement_is_a_shift() -> None:
+    image = np.random.default_rng(6).random((12, 14), np.float32)
+    displacement = np.zeros((2, 3, 3))
+    displacement[0], displacement[1] = 2, -3
+    (ours,) = deform([image], displacement, orders=[1])
+    assert_allclose(ours[:-2, 3:], image[2:, :-3], atol=1e-6)
+    assert_allclose(ours[-1, 3:], image[-3, :-3], atol=1e-6)  # row 13 mirrors at row 11 to row 9
+
+
+def test_integer_images_do_not_wrap_around() -> None:
+    image = np.random.default_rng(7).integers(0, 256, (20, 20), np.uint8)
+    (ours,) = deform([image], np.zeros((2, 3, 3)), orders=[3])
+    assert_allclose(ours, image, atol=1e-3)
+
+
+def test_arguments_stay_as_they_are() -> None:
+    image = np.random.default_rng(8).random((20, 20), np.float32)
+    displacement = random_displacement(np.random.default_rng(8))
+    before = image.copy(), displacement.copy()
+    deform([image], displacement, angle_deg=10, orders=[3])
+    assert_array_equal(image, before[0])
+    assert_array_equal(displacement, before[1])
+
+
+def test_smooth_images_need_no_high_order() -> None:
+    image = gaussian_filter(np.random.default_rng(9).random((60, 60)), 4).astype(np.float32)
+    displacement = random_displacement(np.random.default_rng(9))
+    linear, cubic = deform([image, image], displacement, angle_deg=20, orders=[1, 3])
+    assert np.abs(linear - cubic).max() < 0.02 * np.ptp(image)
+
+
+def test_displacements_are_gaussian_in_pixels() -> None:
+    vectors = random_displacement(np.random.default_rng(10), points=100, sigma_px=10)
+    assert vectors.shape == (2, 100, 100)
+    assert vectors.std() == pytest.approx(10, rel=0.02)
+    assert abs(vectors.mean()) < 0.3
+    assert 0.67 < (np.abs(vectors) < 10).mean() < 0.70  # 68.3 % within one standard deviation
+    assert not random_displacement(np.random.default_rng(10), sigma_px=0).any()
+
+
+IMAGE, FIELD = np.zeros((4, 5), np.float32), np.zeros((2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("images", "field", "orders", "region", "message"),
+    [
+        ([], FIELD, [], None, "0 images"),
+        ([IMAGE], FIELD, [1, 0], None, "1 images and 2 orders"),
+        ([IMAGE, IMAGE[:3]], FIELD, [1, 0], None, "must all have one shape"),
+        ([IMAGE[:1]], FIELD, [1], None, "at least 2×2"),
+        ([IMAGE[None]], FIELD, [1], None, "one shape"),
+        ([IMAGE], FIELD, [6], None, "must be 0 … 5"),
+        ([IMAGE], FIELD[:1], [1], None, "displacement of shape"),
+        ([IMAGE], FIELD[:, :1], [1], None, "displacement of shape"),
+        ([IMAGE], FIELD + np.nan, [1], None, "not finite"),
+        ([IMAGE], FIELD, [1], (slice(0, 5), slice(0, 5)), "inside an image of 4×5"),
+        ([IMAGE], FIELD, [1], (slice(-1, 2), slice(0, 5)), "inside"),
+        ([IMAGE], FIELD, [1], (slice(0, 4, 2), slice(0, 5)), "without steps"),
+        ([IMAGE], FIELD, [1], (slice(2, 2), slice(0, 5)), "not empty"),
+        ([IMAGE], FIELD, [1], (slice(0, 0), slice(0, 5)), "not empty"),
+    ],
+)
+def test_bad_input_is_named(
+    images: list[np.ndarray],
+    field: np.ndarray,
+    orders: list[int],
+    region: tuple[slice, slice] | None,
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        deform(images, field, orders=orders, region=region)
+
+
+def test_bad_grids_are_named() -> None:
+    with pytest.raises(ValueError, match="points = 1"):
+        random_displacement(np.random.default_rng(0), points=1)
+    with pytest.raises(ValueError, match="sigma_px = -1"):
+        random_displacement(np.random.default_rng(0), sigma_px=-1)
+
+
+def test_missing_elasticdeform_tells_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "elasticdeform", None)
+    with pytest.raises(
+        ImportError, match=r"pip install --no-binary elasticdeform elasticdeform==0\.5\.1"
+    ):
+        deform([IMAGE], FIELD, orders=[1])

@@ -1,0 +1,240 @@
+"""The network against the paper's Fig. 1 and the fact sheet's table of layers."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from unet2015.config import ModelConfig
+from unet2015.model import (
+    PySiLU,
+    UNet,
+    context_margin_px,
+    nearest_valid_size,
+    smallest_valid_input,
+    valid_output_size,
+)
+
+# in → out channels, kernel, parameters, output side for a 572×572 tile; in the order of the paper
+LAYERS = [
+    (1, 64, 3, 640, 570),
+    (64, 64, 3, 36_928, 568),
+    (64, 128, 3, 73_856, 282),
+    (128, 128, 3, 147_584, 280),
+    (128, 256, 3, 295_168, 138),
+    (256, 256, 3, 590_080, 136),
+    (256, 512, 3, 1_180_160, 66),
+    (512, 512, 3, 2_359_808, 64),
+    (512, 1024, 3, 4_719_616, 30),
+    (1024, 1024, 3, 9_438_208, 28),
+    (1024, 512, 2, 2_097_664, 56),
+    (1024, 512, 3, 4_719_104, 54),
+    (512, 512, 3, 2_359_808, 52),
+    (512, 256, 2, 524_544, 104),
+    (512, 256, 3, 1_179_904, 102),
+    (256, 256, 3, 590_080, 100),
+    (256, 128, 2, 131_200, 200),
+    (256, 128, 3, 295_040, 198),
+    (128, 128, 3, 147_584, 196),
+    (128, 64, 2, 32_832, 392),
+    (128, 64, 3, 73_792, 390),
+    (64, 64, 3, 36_928, 388),
+    (64, 2, 1, 130, 388),
+]
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def convolutions_in_order(network: UNet, size_px: int) -> list[tuple[nn.Module, int]]:
+    """Every convolution with the side of its output, in the order in which they ran."""
+    seen: list[tuple[nn.Module, int]] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.register_forward_hook(lambda m, _i, o: seen.append((m, o.shape[-1])))
+    with torch.no_grad():
+        network(torch.zeros(1, network.config.in_channels, size_px, size_px))
+    return seen
+
+
+def test_every_layer_is_the_papers() -> None:
+    ran = convolutions_in_order(UNet(), 572)
+    assert len(ran) == 23
+    found = [(m.in_channels, m.out_channels, m.kernel_size[0], parameters(m), s) for m, s in ran]
+    assert found == LAYERS
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (ModelConfig(), 31_030_658),
+        (ModelConfig(variant="release"), 31_100_354),
+        (ModelConfig(in_channels=3), 31_031_810),
+    ],
+)
+def test_number_of_parameters(config: ModelConfig, expected: int) -> None:
+    assert parameters(UNet(config)) == expected
+
+
+@pytest.mark.parametrize(
+    ("input_px", "output_px"), [(188, 4), (444, 260), (572, 388), (700, 516), (892, 708)]
+)
+def test_sizes_of_the_release(input_px: int, output_px: int) -> None:
+    assert valid_output_size(input_px) == output_px
+    assert smallest_valid_input(output_px) == input_px
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_size_arithmetic_is_what_the_network_does(depth: int, padding: str) -> None:
+    config = ModelConfig(width=1, depth=depth, padding=padding)
+    network = UNet(config).eval()
+    for output in (1, 17, 50):
+        side = smallest_valid_input(output, depth, padding)
+        with torch.no_grad():
+            got = network(torch.zeros(1, 1, side, side)).shape[-1]
+        assert got == valid_output_size(side, depth, padding) >= output
+        if padding == "valid":
+            assert side - got == 2 * context_margin_px(depth)
+
+
+def test_only_valid_sizes_pass() -> None:
+    for size in range(100, 800):
+        fits = size >= 188 and (size - 60) % 16 == 0
+        if fits:
+            assert valid_output_size(size) == size - 184
+            assert nearest_valid_size(size) == size
+        else:
+            with pytest.raises(ValueError, match=f"input tile size {size} px"):
+                valid_output_size(size)
+
+
+def test_message_names_the_nearest_valid_sizes() -> None:
+    with pytest.raises(ValueError, match="508 and 524"):
+        valid_output_size(512)
+    with pytest.raises(ValueError, match="nearest valid size is 188"):
+        valid_output_size(64)
+    with pytest.raises(ValueError, match="496 and 512"):
+        valid_output_size(500, padding="same")
+    assert [nearest_valid_size(s) for s in (1, 515, 516, 517)] == [188, 508, 524, 524]
+
+
+def test_forward_refuses_wrong_shapes() -> None:
+    network = UNet(ModelConfig(width=1))
+    with pytest.raises(ValueError, match="508 and 524"):
+        network(torch.zeros(1, 1, 572, 512))
+    with pytest.raises(ValueError, match="must be \\(batch, 1, height, width\\)"):
+        network(torch.zeros(1, 3, 572, 572))
+
+
+def test_initialisation_is_he_normal_with_zero_biases() -> None:
+    network = UNet(ModelConfig(width=16), seed=3)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            incoming = module.in_channels * module.kernel_size[0] ** 2
+        elif isinstance(module, nn.ConvTranspose2d):
+            incoming = 4 * module.out_channels
+        else:
+            continue
+        assert module.bias is not None
+        assert not module.bias.any()
+        count = module.weight.numel()
+        expected = math.sqrt(2 / incoming)
+        # the standard error of a standard deviation is σ/√(2n)
+        assert abs(float(module.weight.detach().std()) - expected) < 5 * expected / math.sqrt(2 * count)
+        assert abs(float(module.weight.detach().mean())) < 5 * expected / math.sqrt(count)
+
+
+def test_initialisation_depends_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = UNet(ModelConfig(width=2), seed=5).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    again, other = UNet(ModelConfig(width=2), seed=5), UNet(ModelConfig(width=2), seed=6)
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, first[name])
+    assert not torch.equal(other.score.weight, first["score.weight"])
+
+
+def test_activations_keep_their_scale_through_the_network() -> None:
+    """He's initialisation is there so that each map has about unit variance (paper §3)."""
+    image = torch.randn(1, 1, 188, 188, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        scores = UNet(ModelConfig(width=32)).eval()(image)
+    assert 0.1 < float(scores.std()) < 10
+
+
+def test_dropout_is_at_two_places_and_carried_by_the_skip() -> None:
+    network = UNet(ModelConfig(width=2)).train()
+    levels: list[int] = []
+    network.dropout.register_forward_hook(lambda _m, _i, o: levels.append(o.shape[1]))
+    torch.manual_seed(0)
+    network(torch.rand(1, 1, 188, 188))
+    assert levels == [16, 32]  # the 512- and 1024-channel levels, eight and sixteen times 2
+    # The skip of the second lowest level carries the drop-out too: half of its values are 0.
+    inputs: list[torch.Tensor] = []
+    network.expansive[0].register_forward_pre_hook(lambda _m, i: inputs.append(i[0]))
+    network(torch.rand(1, 1, 572, 572))
+    skip = inputs[0][:, 16:]
+    network.eval()
+    network(torch.rand(1, 1, 572, 572))
+    assert (skip == 0).float().mean() > (inputs[1][:, 16:] == 0).float().mean() + 0.1
+
+
+def test_concatenation_crops_the_centre() -> None:
+    network = UNet(ModelConfig(width=1, depth=1, dropout=0.0)).eval()
+    inputs: list[torch.Tensor] = []
+    skips: list[torch.Tensor] = []
+    network.contracting[0].register_forward_hook(lambda _m, _i, o: skips.append(o))
+    network.expansive[0].register_forward_pre_hook(lambda _m, i: inputs.append(i[0]))
+    with torch.no_grad():
+        network(torch.rand(1, 1, 44, 44))
+    side = inputs[0].shape[-1]
+    crop = (skips[0].shape[-1] - side) // 2
+    assert crop == 4
+    assert torch.equal(inputs[0][:, 1:], skips[0][:, :, crop:-crop, crop:-crop])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(width=2, normalization="batch"),
+        ModelConfig(width=2, normalization="layer"),
+        ModelConfig(width=2, activation="gelu"),
+        ModelConfig(width=2, activation="silu"),
+        ModelConfig(width=2, activation="pysilu"),
+        ModelConfig(width=2, variant="release"),
+        ModelConfig(width=2, classes=5, in_channels=3),
+    ],
+    ids=str,
+)
+def test_options_learn(config: ModelConfig) -> None:
+    """Every option gives a network whose every parameter receives a gradient."""
+    network = UNet(config).train()
+    image = torch.rand(2, config.in_channels, 204, 204, generator=torch.Generator().manual_seed(0))
+    network(image).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_normalisation_is_off_by_default_and_counts() -> None:
+    assert not [m for m in UNet().modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
+    for normalization in ("batch", "layer"):
+        network = UNet(ModelConfig(width=2, normalization=normalization))
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
+        assert len(norms) == 18  # one behind each 3×3 convolution
+
+
+def test_pysilu_values() -> None:
+    x = torch.tensor([-2.0, -1.0, 0.0, 1.5])
+    assert torch.allclose(PySiLU()(x), torch.tensor([-2 / 5, -1 / 2, 0.0, 1.5]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("classes", 1), ("width", 0), ("depth", 0), ("dropout", 1.0)]
+)
+def test_impossible_settings_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field} = {value}"):
+        ModelConfig(**{field: value})  # type: ignore[arg-type]

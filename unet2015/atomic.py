@@ -1,0 +1,77 @@
+"""Files appear complete or not at all: written beside the target, then put in its place.
+
+A run that is cut off in the middle of writing leaves the previous file as it was.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary file for writing that takes the place of `path` when the block ends without error.
+
+    The bytes go to a temporary file in the folder of `path` (made if missing; a symbolic link is
+    followed), are flushed to the disk, and replace `path` in one step. Whatever ends the block
+    early removes the temporary file and leaves `path` as it was.
+
+    Raises OSError, of the kind the system gave, if the folder or the disk refuses: its message
+    names `path` and says that the previous file is untouched.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        if target.exists() and not target.is_file():
+            raise OSError("it exists and is not a regular file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        if _concerns_another_file(error, temporary, target):
+            raise
+        raise _cannot_write(path, error) from error
+    finally:
+        # gone after a success; the folder may be missing or closed to us after a failure
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes | bytearray | memoryview) -> None:
+    """Write `content` to `path` in one step; see `write_atomically` for folders and errors."""
+    with write_atomically(path) as file:
+        file.write(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    r"""Write `text` to `path` in one step, as UTF-8 with `\n` line ends on every system.
+
+    See `write_atomically` for folders and errors.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _concerns_another_file(error: OSError, temporary: Path, target: Path) -> bool:
+    """Whether the block failed at a file of its own (a failed write names no file)."""
+    named = error.filename
+    if named is None or not isinstance(named, (str, bytes, os.PathLike)):
+        return False
+    place = Path(os.fsdecode(named))
+    return place not in (temporary, target) and place not in target.parents
+
+
+def _cannot_write(path: str | Path, error: OSError) -> OSError:
+    reason = error.strerror or str(error)
+    previous = "the previous file is untouched" if Path(path).exists() else "nothing was left there"
+    refused = type(error)(
+        f"cannot write {path}: {reason}; {previous}. "
+        "Free some space or choose a place that can be written to"
+    )
+    refused.errno = error.errno
+    return refused

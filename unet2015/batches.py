@@ -1,0 +1,52 @@
+"""Training tiles in the order of the steps, prepared ahead by threads."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class TileSource(Protocol):
+    """Training tiles by number: sample k is always the same (`augmentation.TileSequence`)."""
+
+    def __getitem__(self, k: int, /) -> Any: ...
+
+
+def batches(
+    tiles: TileSource, first_step: int, steps: int, batch_size: int, workers: int
+) -> Iterator[Batch]:
+    """The batches of steps first_step … steps-1; step n holds samples n·batch_size ….
+
+    Yields image (B, C, h, w) float32, labels (B, o, o) int64, weights (B, o, o) float32. The
+    number of worker threads (0 = none) changes when a tile is made, never which.
+    """
+    if workers == 0:
+        for step in range(first_step, steps):
+            yield collate([tiles[step * batch_size + i] for i in range(batch_size)])
+        return
+    ahead: deque[list[Future[Any]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="tiles")
+    try:
+        for step in range(first_step, steps):
+            first = step * batch_size
+            ahead.append([pool.submit(tiles.__getitem__, first + i) for i in range(batch_size)])
+            if len(ahead) > 2 * workers:
+                yield collate([future.result() for future in ahead.popleft()])
+        while ahead:
+            yield collate([future.result() for future in ahead.popleft()])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def collate(samples: list[Any]) -> Batch:
+    """Samples with image, labels and weights arrays as the three tensors of a batch."""
+    image = torch.from_numpy(np.stack([s.image for s in samples]))
+    labels = torch.from_numpy(np.stack([s.labels for s in samples])).long()
+    weights = torch.from_numpy(np.stack([s.weights for s in samples]))
+    return image, labels, weights

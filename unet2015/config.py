@@ -1,0 +1,213 @@
+"""The settings of an experiment: one frozen dataclass per concern, each default with its source.
+
+Imports nothing of the package, so that every module below can take its own settings.
+Sources: *paper* = Ronneberger, Fischer, Brox 2015; *release* = the authors' 2015 release;
+*later plugin* = the same group's Fiji plugin of 2018-22; *our choice* = stated nowhere.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network (paper §2, Fig. 1)."""
+
+    in_channels: int = 1
+    """Channels of the input image (EM: 1)."""
+    classes: int = 2
+    """Channels of the score map; two-class softmax (paper §3)."""
+    width: int = 64
+    """Channels of the first level, doubled at every level (paper Fig. 1)."""
+    depth: int = 4
+    """Number of 2×2 max-poolings (paper Fig. 1)."""
+    padding: Literal["valid", "same"] = "valid"
+    """'valid': unpadded convolutions (paper §2). 'same': zero padding, output as large as input."""
+    normalization: Literal["none", "batch", "layer"] = "none"
+    """Normalisation between convolution and activation; the paper has none."""
+    activation: Literal["relu", "gelu", "silu", "pysilu"] = "relu"
+    """Activation after every 3×3 convolution (paper §2: ReLU)."""
+    dropout: float = 0.5
+    """Drop-out at the end of the contracting path (paper §3.1; ratio and places: release)."""
+    variant: Literal["paper", "release"] = "paper"
+    """'release': ReLU after every up-convolution and 2×width channels out of the last one."""
+
+    def __post_init__(self) -> None:
+        _require(self.in_channels >= 1, "in_channels", self.in_channels, "an integer ≥ 1")
+        _require(self.classes >= 2, "classes", self.classes, "≥ 2 (softmax over classes)")
+        _require(self.width >= 1, "width", self.width, "an integer ≥ 1")
+        _require(1 <= self.depth <= 7, "depth", self.depth, "1 … 7")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
+
+
+@dataclass(frozen=True)
+class WeightMapConfig:
+    """The pixel-wise loss weight w(x) (paper §3, Eq. 2)."""
+
+    w0: float = 10.0
+    """Height of the border term (paper §3)."""
+    sigma_px: float = 5.0
+    """Reach of the border term in pixels (paper §3: σ ≈ 5 pixels)."""
+    class_weights: Literal["balanced", "none", "later_plugin"] = "balanced"
+    """w_c. The paper gives no formula. 'balanced': inverse class frequency in the training set,
+    the commoner class at 1 (our choice). 'none': 1. 'later_plugin': cell 1, background 0.1 rising
+    to 1 at the cells (later plugin)."""
+    border_term: Literal["everywhere", "background"] = "everywhere"
+    """Where the border term is added. 'everywhere': Eq. 2 is defined on all of Ω (paper §3).
+    'background': not inside cells (later plugin)."""
+    separate_touching: bool = True
+    """Introduce the one-pixel background ridge between touching instances (paper §3)."""
+
+    def __post_init__(self) -> None:
+        _require(self.w0 >= 0, "w0", self.w0, "≥ 0")
+        _require(self.sigma_px > 0, "sigma_px", self.sigma_px, "> 0 pixels")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """One sample → one training tile (paper §3.1)."""
+
+    elastic_points: int = 3
+    """Side of the coarse grid of displacement vectors (paper §3.1: 3 by 3)."""
+    elastic_sigma_px: float = 10.0
+    """Standard deviation of the displacements in pixels (paper §3.1: 10 pixels); 0 = none."""
+    rotation: Literal["any", "right_angles", "none"] = "any"
+    """Random rotation (paper §3.1: 'rotation invariance'; the range, 0-360°: later plugin)."""
+    flips: bool = False
+    """Random mirroring along each axis; not in the paper (later plugin: optional)."""
+    shift: bool = True
+    """Random position of the tile in the image (paper §3.1: 'shift invariance')."""
+    black_level: float = 0.05
+    """Black maps to U(-black_level, black_level) (paper §3.1: 'gray value variations'; the
+    figure: later plugin)."""
+    white_level: float = 0.05
+    """White maps to 1 + U(-white_level, white_level) (later plugin)."""
+    gamma: float = 1.2
+    """Gray values are raised to a power log-uniform in [1/gamma, gamma]; 1 = none (our choice, a
+    smooth monotone curve within the later plugin's slopes 0.8-1.2)."""
+    image_order: int = 3
+    """Spline order of the image's interpolation (our choice; labels: nearest, weights: linear)."""
+
+    def __post_init__(self) -> None:
+        _require(self.elastic_points >= 2, "elastic_points", self.elastic_points, "≥ 2")
+        _require(self.elastic_sigma_px >= 0, "elastic_sigma_px", self.elastic_sigma_px, "≥ 0")
+        _require(0 <= self.black_level < 0.5, "black_level", self.black_level, "0 ≤ level < 0.5")
+        _require(0 <= self.white_level < 0.5, "white_level", self.white_level, "0 ≤ level < 0.5")
+        _require(self.gamma >= 1, "gamma", self.gamma, "≥ 1 (1 switches it off)")
+        _require(self.image_order in (0, 1, 2, 3), "image_order", self.image_order, "0 … 3")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The optimisation (paper §3)."""
+
+    input_tile_px: int = 572
+    """Side of the input tile in pixels (paper Fig. 1)."""
+    batch_size: int = 1
+    """Tiles per step (paper §3: 'reduce the batch to a single image')."""
+    steps: int = 80_000
+    """Number of steps; not in the paper."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """Stochastic gradient descent (paper §3)."""
+    momentum: float = 0.99
+    """Momentum (paper §3); the first beta of 'adam'."""
+    learning_rate: float = 1e-3
+    """Step size on the weighted mean loss; not in the paper."""
+    warmup_steps: int = 1000
+    """Linear rise of the learning rate, against dead starts; not in the paper (our choice)."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Course of the learning rate after the warm-up; not in the paper (our choice)."""
+    weight_decay: float = 0.0
+    """L2 penalty; not in the paper."""
+    gradient_clip: float | None = None
+    """Largest gradient norm, or None; not in the paper."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """'bfloat16': autocast of the network's forward and backward pass; the loss stays float32."""
+
+    def __post_init__(self) -> None:
+        _require(self.input_tile_px >= 1, "input_tile_px", self.input_tile_px, "≥ 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "≥ 1")
+        _require(self.steps >= 1, "steps", self.steps, "≥ 1")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 ≤ momentum < 1")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
+        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "≥ 0")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "≥ 0")
+        clip = self.gradient_clip
+        _require(clip is None or clip > 0, "gradient_clip", clip, "None or > 0")
+
+
+@dataclass(frozen=True)
+class PredictionConfig:
+    """The overlap-tile prediction and its averaging (paper §2, Fig. 2; §4)."""
+
+    averaging: Literal["rotations7", "dihedral8", "none"] = "rotations7"
+    """'rotations7': rotations by k·360°/7, k = 0 … 6, our reading of '7 rotated versions'
+    (paper §4). 'dihedral8': the eight right-angle rotations and reflections. 'none': one view."""
+    average_of: Literal["probability", "score"] = "probability"
+    """What is averaged: class probabilities (our choice) or scores before the softmax (release)."""
+    largest_input_tile_px: int = 892
+    """Upper bound of the input tile's side, which bounds the memory (our choice)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """'bfloat16': autocast of the network; the softmax stays float32."""
+
+    def __post_init__(self) -> None:
+        largest = self.largest_input_tile_px
+        _require(largest >= 1, "largest_input_tile_px", largest, "≥ 1")
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything that decides what an experiment computes, apart from data and seed."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    weight_map: WeightMapConfig = field(default_factory=WeightMapConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    prediction: PredictionConfig = field(default_factory=PredictionConfig)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested dictionaries of plain values, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any]) -> ExperimentConfig:
+    """The experiment's configuration from `as_dict`'s output; unknown keys raise ValueError."""
+    parts: dict[str, Any] = {}
+    for concern in dataclasses.fields(ExperimentConfig):
+        given = values.get(concern.name, {})
+        kind = concern.default_factory
+        known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        if unknown := set(given) - known:
+            raise ValueError(
+                f"configuration {concern.name}: unknown field {sorted(unknown)[0]!r}; "
+                f"known fields: {', '.join(sorted(known))}"
+            )
+        parts[concern.name] = kind(**given)  # type: ignore[operator]
+    return ExperimentConfig(**parts)
+
+
+def config_hash(config: ExperimentConfig) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of the configuration as canonical JSON."""
+    canonical = json.dumps(as_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def differences(config: ExperimentConfig, baseline: ExperimentConfig) -> list[str]:
+    """Every field in which `config` differs from `baseline`, as 'concern.field: value (was …)'."""
+    lines = []
+    ours, theirs = as_dict(config), as_dict(baseline)
+    for concern, fields in ours.items():
+        for name, value in fields.items():
+            before = theirs[concern][name]
+            if value != before:
+                lines.append(f"{concern}.{name}: {value} (was {before})")
+    return lines
+
+
+def _require(holds: bool, name: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} = {value!r}: must be {rule}")
