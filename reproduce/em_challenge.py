@@ -11,7 +11,7 @@ listed in experiments/quick.py.
 
 What it leaves: checkpoints, history.csv, probability.tif and pictures per fold in runs/<name>/; a
 record in results/runs/; the page results/em_challenge.md with our row in the paper's table. The
-same command continues a run that was cut off.
+same command continues a run that was cut off, and does nothing twice.
 """
 
 import sys
@@ -25,24 +25,31 @@ import numpy as np
 import tyro
 
 import experiments
-from unet2015 import em, figures, tables
-from unet2015.command_line import resolve_device, run_command
+from unet2015 import em, tables
+from unet2015.atomic import write_bytes, write_text
+from unet2015.command_line import (
+    option_before_others,
+    resolve_device,
+    run_command,
+    writable_folder,
+)
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.isbi2012 import EMStack, five_folds, load_isbi2012
 from unet2015.data.phantom import phantom_stack
 from unet2015.metrics import challenge_scores
-from unet2015.model import context_margin_px
-from unet2015.record import peak_memory_gib, provenance, write_record
+from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
+from unet2015.tables import PRESETS
 
-FOLDS = {"quick": (4,), "paper": (0, 1, 2, 3, 4)}
-"""Folds that a preset runs. quick's settings were chosen on fold 0, with fold 4 unseen."""
-RESULTS = Path(__file__).parents[1] / "results"
-CITATION = "ISBI 2012 EM stack: Cardona et al. 2010, doi:10.1371/journal.pbio.1000502"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train, predict and score the U-Net on the ISBI 2012 EM stack (paper, Table 1)."""
+    """Train, predict and score the U-Net on the ISBI 2012 EM stack (paper, Table 1).
+
+    A run that was cut off continues with the same command. Settings (--training.steps …) default
+    to the preset's; a run with other ones gets a row of its own in the table.
+    """
 
     preset: Literal["quick", "paper"] = "quick"
     """quick: two CPU cores, about 10 minutes. paper: everything the paper states, nothing else."""
@@ -71,6 +78,12 @@ class Options:
         default_factory=ExperimentConfig
     )
 
+    @property
+    def preset_in_record(self) -> str:
+        """The preset, marked where its settings were changed on the command line."""
+        changed = self.config != experiments.load(self.preset)
+        return f"{self.preset}, changed" if changed else self.preset
+
 
 def load_data(options: Options) -> EMStack:
     """The EM stack; for quick, and never for paper, the phantom where there is none."""
@@ -89,91 +102,106 @@ def load_data(options: Options) -> EMStack:
     return phantom_stack(seed=0)
 
 
-def run_fold(stack: EMStack, fold: int, folder: Path, options: Options) -> dict[str, Any]:
-    """Train without the fold's slices, predict them, score them (record's entry of the fold)."""
-    held_out = list(five_folds(len(stack.train_images))[fold])
-    trained_on = [k for k in range(len(stack.train_images)) if k not in held_out]
-    device = resolve_device(options.device)
-    checkpoint = em.train_on(
-        stack.train_images[trained_on],
-        stack.train_labels[trained_on],
-        options.config,
-        folder,
-        seed=options.seed,
-        device=device,
-        data={"hashes": stack.hashes, "trained_on": trained_on},
-        estimate=options.preset == "paper",
-        workers=options.workers,
-        tensorboard=options.tensorboard,
-        description=f"fold {fold}, training",
-    )
-    images, truth = stack.train_images[held_out], stack.train_labels[held_out]
-    probability = em.predict_with(
-        checkpoint, images, folder, device=device, description=f"fold {fold}, predicting"
-    )
-    draw(images, truth, probability, folder, options)
+def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) -> dict[str, Any]:
+    """Everything that was asked for, as the record's fields."""
+    common: dict[str, Any] = {
+        "seed": options.seed,
+        "device": resolve_device(options.device),
+        "estimate": options.preset == "paper",
+        "workers": options.workers,
+        "tensorboard": options.tensorboard,
+    }
+    entries, slices, probabilities, config = {}, [], [], options.config
+    for fold in folds:
+        held_out = list(five_folds(len(stack.train_images))[fold])
+        name = f"fold {fold}"
+        part = em.run_part(stack, held_out, config, folder / f"fold{fold}", name=name, **common)
+        em.draw(stack, part)
+        found = challenge_scores(stack.train_labels[held_out], part.probability)
+        entries[str(fold)] = part.summary() | {"scores": found.as_dict()}
+        slices += held_out
+        probabilities.append(part.probability)
+    test_volume = None
+    if options.submit:
+        part = em.run_part(stack, None, config, folder / "all", name="all slices", **common)
+        print(f"ready for the challenge: {part.folder / em.PROBABILITY}")
+        test_volume = part.summary() | test_scores(stack.test_labels, part)
+    pooled = challenge_scores(stack.train_labels[slices], np.concatenate(probabilities))
     return {
-        "held_out": held_out,
-        "trained_on": trained_on,
-        "scores": challenge_scores(truth, probability).as_dict(),
-        "training": em.training_summary(checkpoint),
-        "prediction_seconds": em.prediction_seconds(folder),
+        "experiment": "em_challenge",
+        "preset": options.preset_in_record,
+        "dataset": stack.name,
+        "scores_protocol": "2015",
+        "folds": entries,
+        "pooled": pooled.as_dict(),
+        "pooled_slices": slices,
+        "test_volume": test_volume,
     }
 
 
-def draw(
-    images: np.ndarray, truth: np.ndarray, probability: np.ndarray, folder: Path, options: Options
-) -> None:
-    """Fig. 2 of the paper, a panel of the fold's first slice, and the learning curve."""
-    image = images[0] / np.float32(255)
-    config = options.config
-    margin = context_margin_px(config.model.depth)
-    input_px = config.training.input_tile_px
-    output_px = input_px - 2 * margin
-    figures.overlap_tile_figure(
-        image, (0, 0), output_px, input_px, folder / "overlap_tile.png", caption=CITATION
-    )
-    figures.prediction_panel(
-        image, truth[0], probability[0], folder / "panel.png", caption=CITATION
-    )
-    figures.learning_curve(folder / "history.csv", folder / "learning_curve.png")
-
-
-def predict_test_volume(stack: EMStack, folder: Path, options: Options) -> dict[str, Any]:
-    """Train on all slices, predict the test volume (float32 TIFF, ready for the challenge)."""
-    if stack.test_images is None:
-        raise ValueError("--submit: the data have no test-volume.tif")
-    device = resolve_device(options.device)
-    checkpoint = em.train_on(
-        stack.train_images,
-        stack.train_labels,
-        options.config,
-        folder,
-        seed=options.seed,
-        device=device,
-        data={"hashes": stack.hashes, "trained_on": list(range(len(stack.train_images)))},
-        workers=options.workers,
-        tensorboard=options.tensorboard,
-        description="all slices, training",
-    )
-    probability = em.predict_with(
-        checkpoint, stack.test_images, folder, device=device, description="test volume, predicting"
-    )
-    print(f"test volume: {folder / em.PROBABILITY}")
-    if stack.test_labels is None:
+def test_scores(labels: np.ndarray | None, part: em.Part) -> dict[str, Any]:
+    """The scores of the test volume, or why there are none."""
+    if labels is None:
         return {"scores": None, "reason": "test labels not available"}
-    return {"scores": challenge_scores(stack.test_labels, probability).as_dict()}
+    return {"scores": challenge_scores(labels, part.probability).as_dict()}
+
+
+def check(options: Options) -> tuple[int, ...]:
+    """The folds to run; ValueError for what cannot be run, before anything long begins."""
+    folds = PRESETS[options.preset] if options.folds is None else options.folds
+    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(5)):
+        raise ValueError(f"--folds {' '.join(map(str, folds))}: must be different numbers 0 … 4")
+    resolve_device(options.device)
+    writable_folder(options.output, "--output")
+    writable_folder(options.results / "runs", "--results")
+    return tuple(sorted(folds))
 
 
 def main(options: Options) -> None:
-    began, started = time.monotonic(), datetime.now(UTC)
+    began, started, code = time.monotonic(), datetime.now(UTC), code_version()
+    folds = check(options)
     stack = load_data(options)
+    if options.submit and stack.test_images is None:
+        raise ValueError("--submit: the data have no test-volume.tif")
+    print(f"data: {stack.source}")
     name = em.run_name(options.preset, stack.name, options.seed, options.config)
-    folder = options.output / name
-    chosen = options.folds if options.folds is not None else FOLDS[options.preset]
-    folds = {fold: run_fold(stack, fold, folder / f"fold{fold}", options) for fold in chosen}
-    ...
+    folder, records = options.output / name, options.results / "runs"
+    mark = folder / f"record-folds{''.join(map(str, folds))}{'-submit' * options.submit}.txt"
+    if mark.exists() and (record := records / mark.read_text()).is_file():
+        print(f"complete already: {record}; remove {folder} to run it again")
+    else:
+        resumed = folder.exists()
+        results = run(options, stack, folds, folder)
+        origin = provenance(
+            config=options.config,
+            seed=options.seed,
+            data_hashes=stack.hashes,
+            command=command_line(),
+            started=started,
+            wall_time_s=time.monotonic() - began,
+            deviations=differences(options.config, experiments.load("paper")),
+            code=code,
+        )
+        session = {"peak_memory_gib": peak_memory_gib(), "resumed": resumed}
+        record = write_record(records, name, results | origin | session)
+        write_text(mark, record.name)
+        print(f"record: {record}")
+    if (stack.name, options.preset_in_record) == ("isbi2012", options.preset):
+        pictures = options.results / "figures"
+        pictures.mkdir(exist_ok=True)
+        for picture in em.PICTURES:
+            source = folder / f"fold{folds[-1]}" / picture
+            write_bytes(pictures / f"em_challenge_{options.preset}_{picture}", source.read_bytes())
+    pages = tables.write_tables(records, options.results)
+    print(tables.scores_of(record), "tables: " + ", ".join(map(str, pages)), sep="\n\n")
+
+
+def options_from(argv: list[str] | None = None) -> Options:
+    """The command line; the preset decides the defaults of all settings."""
+    preset = option_before_others("--preset", tuple(PRESETS), argv)
+    default = Options(preset=preset, config=experiments.load(preset))  # type: ignore[arg-type]
+    return tyro.cli(Options, args=argv, default=default, description=__doc__)
 
 
 if __name__ == "__main__":
-    ...
+    run_command(lambda: main(options_from()))

@@ -1,8 +1,12 @@
 """What every command of the project does the same way: errors, exit codes, the device."""
 
+import errno
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -31,7 +35,10 @@ def run_command(command: Callable[[], object]) -> None:
 def _end(error: Exception, code: int) -> None:
     if os.environ.get("UNET2015_TRACEBACK"):
         raise error
-    print(f"error: {error}", file=sys.stderr)
+    remedy = ""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        remedy = "; make room, then the same command goes on (what was there before is whole)"
+    print(f"error: {error}{remedy}", file=sys.stderr)
     raise SystemExit(code) from None
 
 
@@ -47,3 +54,36 @@ def resolve_device(device: str) -> str:
             f"({str(error).splitlines()[0]}); use 'auto' or 'cpu'"
         ) from error
     return device
+
+
+def writable_folder(folder: Path, option: str) -> Path:
+    """`folder`, made where it is missing; ValueError naming `option` if it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{option} {folder}: cannot be written to ({error.strerror}); give another folder"
+        ) from error
+    return folder
+
+
+def option_before_others(option: str, choices: Sequence[str], argv: Sequence[str] | None) -> str:
+    """The value of an option on which the defaults of all others depend.
+
+    The first of `choices` if it is not given, or is none of them: the parser proper then refuses
+    it with its own message.
+    """
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(option, dest="value", nargs="?")
+    value = parser.parse_known_args(argv)[0].value
+    return value if value in choices else choices[0]
+
+
+def writable_file(path: Path, option: str) -> Path:
+    """`path`, if a file can be written there; ValueError naming `option` otherwise."""
+    if path.is_dir():
+        raise ValueError(f"{option} {path}: is a folder; give the path of a file")
+    writable_folder(path.parent, option)
+    return path

@@ -1,102 +1,166 @@
 """One part of the EM challenge: train on some slices, predict others, leave everything in a folder.
 
-Each function continues from what it finds in the folder, so that a command which was cut off goes
-on where it stopped.
+Each step continues from what it finds in the folder, so that a command which was cut off goes on
+where it stopped.
 """
 
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unet2015 import figures
 from unet2015.atomic import write_text
 from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig, config_hash
+from unet2015.data.isbi2012 import EMStack
 from unet2015.data.tiff import GrayScale, read_stack, write_stack
-from unet2015.history import dead_start_steps
+from unet2015.history import HISTORY, dead_start_steps
+from unet2015.model import valid_output_size
 from unet2015.prediction import predict_stack
 from unet2015.samples import em_tiles
 from unet2015.training import seconds_per_step, train
 
 PROBABILITY, TIMES = "probability.tif", "times.json"
 """A part's files: the probability of 'cell' (float32, 0 = membrane, 1 = cell); seconds spent."""
+PICTURES = ("overlap_tile.png", "panel.png", "learning_curve.png")
+CITATION = "ISBI 2012 EM stack: Cardona et al. 2010, doi:10.1371/journal.pbio.1000502"
 
 
-def train_on(
-    images: np.ndarray,
-    labels: np.ndarray,
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A network trained on some slices, and what it predicts for others."""
+
+    folder: Path
+    trained_on: list[int]
+    """Slices of the training volume."""
+    predicted: list[int] | None
+    """Slices of the training volume; None: the test volume."""
+    probability: np.ndarray
+    """(N, H, W) float32, probability of 'cell' of the predicted slices."""
+    checkpoint: Checkpoint
+    prediction_seconds: float | None
+
+    def summary(self) -> dict[str, Any]:
+        """What a record says of the part, apart from its scores."""
+        history = self.checkpoint.history
+        return {
+            "held_out": self.predicted,
+            "trained_on": self.trained_on,
+            "training": {
+                "steps": self.checkpoint.step,
+                "seconds": round(self.checkpoint.seconds, 1),
+                "final_loss": history[-1]["loss"],
+                "final_accuracy": history[-1]["accuracy"],
+                "dead_start_steps": dead_start_steps(history),
+            },
+            "prediction_seconds": self.prediction_seconds,
+        }
+
+
+def run_part(
+    stack: EMStack,
+    held_out: Sequence[int] | None,
     config: ExperimentConfig,
     folder: Path,
     *,
     seed: int,
     device: str,
-    data: dict[str, Any],
+    name: str,
     estimate: bool = False,
     **options: Any,
-) -> Checkpoint:
-    """Train on (N, H, W) uint8 slices and their labels; `data` goes into the checkpoint.
+) -> Part:
+    """Train on all slices but `held_out` and predict these; None: train on all, predict the test.
 
-    `estimate` prints, before a new run starts, how long it will take, from three timed steps.
-    Further options are those of `training.train`.
+    folder: of this part alone; it keeps checkpoints, history.csv and probability.tif, and a part
+    found there continues. name: what progress bars call it. `estimate` prints, before training
+    starts, how long it will take, from three timed steps. Further options: as `training.train`.
+    Raises ValueError for a stack without test images, and as `train` does.
     """
-    scale = GrayScale.of(images)
-    tiles = em_tiles(scale.apply(images), labels, config, seed=seed)
+    if held_out is None and stack.test_images is None:
+        raise ValueError(f"{stack.source}: has no test volume to predict")
+    trained_on = [k for k in range(len(stack.train_images)) if k not in (held_out or ())]
+    scale = GrayScale.of(stack.train_images)
+    images = scale.apply(stack.train_images[trained_on])
+    tiles = em_tiles(images, stack.train_labels[trained_on], config, seed=seed)
     if estimate and not any(folder.glob("*.safetensors")):
-        each = seconds_per_step(config, tiles, device=device)
-        print(
-            f"{config.training.steps} steps of {each:.2f} s: about "
-            f"{duration(each * config.training.steps)} on this machine ({device}), "
-            "from three timed steps"
-        )
-    return train(
+        _print_estimate(config, seconds_per_step(config, tiles, device=device), device)
+    # only what training sees: a test volume that came later does not make it another run
+    hashes = {key: value for key, value in stack.hashes.items() if "test" not in key}
+    checkpoint = train(
         config,
         tiles,
         folder,
         seed=seed,
         device=device,
-        data=data | {"gray_scale": scale.as_dict()},
+        data={"hashes": hashes, "trained_on": trained_on, "gray_scale": scale.as_dict()},
+        description=f"{name}, training",
         **options,
     )
+    unseen = stack.test_images if held_out is None else stack.train_images[list(held_out)]
+    assert unseen is not None
+    probability, seconds = _predict(checkpoint, scale.apply(unseen), folder, device, name)
+    predicted = None if held_out is None else list(held_out)
+    return Part(folder, trained_on, predicted, probability, checkpoint, seconds)
 
 
-def predict_with(
-    checkpoint: Checkpoint, images: np.ndarray, folder: Path, *, device: str, **options: Any
-) -> np.ndarray:
-    """The probability of 'cell' of (N, H, W) uint8 slices, float32; kept in the folder's TIFF.
+def _predict(
+    checkpoint: Checkpoint, images: np.ndarray, folder: Path, device: str, name: str
+) -> tuple[np.ndarray, float | None]:
+    """The probability of 'cell', kept in the folder's TIFF, and the seconds it took, if known."""
+    path, times = folder / PROBABILITY, folder / TIMES
+    if not path.exists():
+        began = time.monotonic()
+        network = checkpoint.network().to(device)
+        slices = predict_stack(
+            network, images, checkpoint.config.prediction, description=f"{name}, predicting"
+        )
+        probability = np.stack(list(slices))
+        seconds = round(time.monotonic() - began, 1)
+        write_text(times, json.dumps({"prediction_seconds": seconds}) + "\n")
+        write_stack(path, probability)
+    probability = read_stack(path)
+    if probability.shape != images.shape:
+        raise ValueError(
+            f"{path}: has the shape {probability.shape}, not that of the slices to predict, "
+            f"{images.shape}; remove it, then the same command predicts anew"
+        )
+    seconds = json.loads(times.read_text())["prediction_seconds"] if times.exists() else None
+    return probability, seconds
 
-    Further options are those of `prediction.predict_stack`.
-    """
-    path = folder / PROBABILITY
-    if path.exists():
-        return read_stack(path)
-    began = time.monotonic()
-    scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
-    network = checkpoint.network().to(device)
-    slices = predict_stack(network, scale.apply(images), checkpoint.config.prediction, **options)
-    probability = np.stack(list(slices))
-    write_text(folder / TIMES, json.dumps({"prediction_seconds": time.monotonic() - began}))
-    write_stack(path, probability)
-    return probability
+
+def draw(stack: EMStack, part: Part) -> None:
+    """Fig. 2 of the paper, a panel of the first held-out slice, and the learning curve, as PNG."""
+    assert part.predicted is not None  # the test volume has no truth to draw
+    index, settings = part.predicted[0], part.checkpoint.config
+    image, truth = stack.train_images[index] / np.float32(255), stack.train_labels[index]
+    overlap_tile, panel, learning_curve = (part.folder / name for name in PICTURES)
+    caption = CITATION if stack.name == "isbi2012" else "PHANTOM, not EM data"
+    input_px = settings.training.input_tile_px
+    figures.overlap_tile_figure(
+        image,
+        (0, 0),
+        valid_output_size(input_px, settings.model.depth, settings.model.padding),
+        input_px,
+        overlap_tile,
+        segmentation=part.probability[0],
+        caption=caption,
+    )
+    title = f"slice {index}, held out"
+    figures.prediction_panel(image, truth, part.probability[0], panel, title=title, caption=caption)
+    figures.learning_curve(part.folder / HISTORY, learning_curve)
 
 
-def prediction_seconds(folder: Path) -> float | None:
-    """How long the prediction in `folder` took, if that is known."""
-    path = folder / TIMES
-    return json.loads(path.read_text())["prediction_seconds"] if path.exists() else None
-
-
-def training_summary(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a record says of a training run: steps, seconds, final loss, steps of a dead start."""
-    return {
-        "steps": checkpoint.step,
-        "seconds": round(checkpoint.seconds, 1),
-        "final_loss": checkpoint.history[-1]["loss"],
-        "final_accuracy": checkpoint.history[-1]["accuracy"],
-        "dead_start_steps": dead_start_steps(checkpoint.history),
-    }
+def _print_estimate(config: ExperimentConfig, seconds: float, device: str) -> None:
+    steps = config.training.steps
+    print(
+        f"{steps} steps of {seconds:.2f} s: about {duration(seconds * steps)} on this machine "
+        f"({device}), from three timed steps"
+    )
 
 
 def run_name(preset: str, dataset: str, seed: int, config: ExperimentConfig) -> str:
@@ -113,8 +177,3 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def held_out_slices(folds: Sequence[range]) -> list[int]:
-    """The slices of several folds, in order."""
-    return sorted(index for fold in folds for index in fold)

@@ -29,7 +29,8 @@ PAPER_TABLE_1 = (
 )
 """Paper, Table 1: rank and group, warping, Rand and pixel error on 6 March 2015."""
 U_NET = dict(zip(METRICS, PAPER_TABLE_1[1][1:], strict=True))
-PRESETS = ("quick", "paper")
+PRESETS: dict[str, tuple[int, ...]] = {"quick": (4,), "paper": (0, 1, 2, 3, 4)}
+"""The presets and the folds that each runs; quick's settings were chosen with fold 4 unseen."""
 SELECTION = (
     "The settings of `quick` and `paper` were chosen on slices 0–5 (fold 0), with slices 24–29 "
     "(fold 4) unseen; figures that include slices 0–5 are therefore flattered for that fold. The "
@@ -140,8 +141,10 @@ def em_challenge_summary(records: Sequence[Record]) -> str:
     paper = ["u-net, paper (Table 1)", "hidden test volume", *map(_figure, METRICS, U_NET.values())]
     lines = [paper]
     rows = held_out_rows(mine)
-    for preset in PRESETS:
-        of_preset = [row for row in rows if row.preset == preset]
+    for preset, folds in PRESETS.items():
+        # a run of other folds has its row on the page, but is not what the preset claims
+        claimed = (preset, tuple(map(str, folds)))
+        of_preset = [row for row in rows if (row.preset, row.folds) == claimed]
         if not of_preset:
             lines.append([f"ours, `{preset}`", *["not run"] * 4])
             continue
@@ -204,7 +207,7 @@ def _age(record: Record) -> tuple[str, str]:
 
 
 def _preset_order(preset: str) -> int:
-    return PRESETS.index(preset) if preset in PRESETS else len(PRESETS)
+    return list(PRESETS).index(preset) if preset in PRESETS else len(PRESETS)
 
 
 def _page(records: Sequence[Record], dataset: str, selection: str) -> Iterator[str]:
@@ -237,7 +240,7 @@ def _page(records: Sequence[Record], dataset: str, selection: str) -> Iterator[s
     if folds := [line for row in held_out if len(row.folds) > 1 for line in _fold_lines(row)]:
         head = ["", "seed", "fold", "slices", "warping error", "Rand error", "pixel error"]
         yield "## Fold by fold\n\n" + _table(head, folds)
-    yield "## Deviations from the paper\n\n" + _deviations(rows, () if phantom else PRESETS)
+    yield "## Deviations from the paper\n\n" + _deviations(rows, () if phantom else tuple(PRESETS))
     used = {record["name"]: record for row in rows for record in row.records}
     yield "## Runs"
     if not used:
@@ -254,7 +257,7 @@ def _main_table(held_out: Sequence[Row], submitted: Sequence[Row], phantom: bool
             figures = [cell for pair in pairs for cell in (_figure(*pair), "")]
             lines.append([f"paper: {name}", "hidden test volume", *figures, ""])
     presets = {row.preset for row in held_out}
-    shown = sorted({*presets, *(PRESETS[:1] if phantom else PRESETS)}, key=_preset_order)
+    shown = sorted({*presets, *(("quick",) if phantom else PRESETS)}, key=_preset_order)
     for preset in shown:
         of_preset = [row for row in held_out if row.preset == preset]
         lines += [_main_line(row, phantom) for row in of_preset]

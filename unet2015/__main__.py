@@ -1,0 +1,256 @@
+"""The command line for one's own stacks: python -m unet2015 train | predict | evaluate | …
+
+    python -m unet2015 train --images stack.tif --labels labels.tif --output runs/mine
+    python -m unet2015 predict other.tif --checkpoint runs/mine --output probability.tif
+    python -m unet2015 evaluate other-labels.tif probability.tif --figure errors.png
+
+Every command has a --help of its own.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+from tyro import MISSING
+from tyro.conf import Positional, arg, subcommand
+
+import experiments
+from unet2015.checkpoint import load_checkpoint
+from unet2015.command_line import (
+    option_before_others,
+    resolve_device,
+    run_command,
+    writable_file,
+    writable_folder,
+)
+from unet2015.config import ExperimentConfig, WeightMapConfig
+from unet2015.data.tiff import (
+    GrayScale,
+    read_binary_labels,
+    read_instance_labels,
+    read_stack,
+    write_stack,
+)
+from unet2015.prediction import predict_stack
+from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
+from unet2015.training import train
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a U-Net on a stack of images and its labels; the same command continues a run."""
+
+    images: Path
+    """TIFF with the images, 8-bit, 16-bit or float: (slices, height, width)."""
+    labels: Path
+    """TIFF with the labels, as large as the images."""
+    output: Path
+    """Folder of the run: checkpoints, history.csv, weights.safetensors."""
+    label_kind: LabelKind = "binary"
+    """binary: 0 = membrane or background, one other value = cell. instances: 0 = background,
+    one number per cell; touching cells are separated by a thin ridge of background."""
+    experiment: str = "quick"
+    """Settings to start from: quick (two CPU cores), paper (an accelerator), or another file of
+    experiments/. Every setting can be changed below."""
+    value_range: tuple[float, float] | None = None
+    """Gray values of black and white; default: the full range of the integer type, 0 1 for
+    floats. Kept in the checkpoint, and used for prediction."""
+    seed: int = 0
+    """Seed of initialisation, sample order, augmentation and drop-out."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    workers: int = 1
+    """Threads that prepare training tiles (the result does not depend on it)."""
+    tensorboard: bool = False
+    """Also write TensorBoard files (pip install tensorboard)."""
+    config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
+
+    def run(self) -> None:
+        device = resolve_device(self.device)
+        stack = read_stack(self.images)
+        labels = _read_labels(self.labels, self.label_kind, stack.shape)
+        scale = _gray_scale(stack, self.images, self.value_range)
+        tiles = training_tiles(
+            scale.apply(stack), labels, self.config, label_kind=self.label_kind, seed=self.seed
+        )
+        checkpoint = train(
+            self.config,
+            tiles,
+            writable_folder(self.output, "--output"),
+            seed=self.seed,
+            device=device,
+            workers=self.workers,
+            tensorboard=self.tensorboard,
+            data={"gray_scale": scale.as_dict(), "slices": len(stack)},
+        )
+        print(f"trained for {checkpoint.step} steps: {self.output / 'weights.safetensors'}")
+        print(f"python -m unet2015 predict IMAGE.tif --checkpoint {self.output} --output P.tif")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict the probability of 'cell' for every pixel, by the overlap-tile strategy (Fig. 2)."""
+
+    image: Positional[Path]
+    """TIFF with one or many images of any size, of the type the network was trained on."""
+    checkpoint: Path
+    """Folder of a run, or one of its .safetensors files."""
+    output: Path
+    """TIFF to write: float32, 0 = membrane or background, 1 = cell."""
+    averaging: Literal["rotations7", "dihedral8", "none"] | None = None
+    """Views that are averaged; default: as in the run's settings. none is 7-8 times as fast."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+    def run(self) -> None:
+        device = resolve_device(self.device)
+        writable_file(self.output, "--output")
+        checkpoint = load_checkpoint(self.checkpoint)
+        if "gray_scale" not in checkpoint.data:
+            raise ValueError(f"{self.checkpoint}: does not say which gray values are black and white")
+        scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
+        stack = read_stack(self.image)
+        settings = checkpoint.config.prediction
+        if self.averaging is not None:
+            settings = replace(settings, averaging=self.averaging)
+        try:
+            scaled = scale.apply(stack)
+        except ValueError as error:
+            raise ValueError(f"{self.image}: {error}") from error
+        slices = predict_stack(checkpoint.network().to(device), scaled, settings)
+        write_stack(self.output, np.stack(list(slices)))
+        print(self.output)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a prediction with the metrics of the ISBI 2012 challenge."""
+
+    labels: Positional[Path]
+    """TIFF with the true segmentation: 0 = membrane, one other value = cell."""
+    prediction: Positional[Path]
+    """TIFF with the probability of 'cell', float in [0, 1], as large as the labels."""
+    protocol: Literal["2015", "2016"] = "2015"
+    """2015: what the paper's Table 1 was scored with. 2016: the script in today's archive."""
+    slices: tuple[int, ...] | None = None
+    """Slices to score, from 0; default: all (protocol 2016: 2, 5, 8, …)."""
+    json: Path | None = None
+    """JSON file for all figures with their curves over the thresholds."""
+    figure: Path | None = None
+    """PNG file: the curves, and one slice's topological errors in colour."""
+
+    def run(self) -> None:
+        from unet2015.evaluation import evaluate  # numba takes its time to load
+
+        for option, path in (("--json", self.json), ("--figure", self.figure)):
+            if path is not None:
+                writable_file(path, option)
+        print(
+            evaluate(
+                self.labels,
+                self.prediction,
+                protocol=self.protocol,
+                slices=self.slices,
+                json=self.json,
+                figure=self.figure,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """Write the pixel-wise loss weight w(x) of a segmentation (paper §3, Eq. 2, Fig. 3)."""
+
+    labels: Positional[Path]
+    """TIFF with the labels."""
+    output: Path
+    """TIFF to write, float32."""
+    label_kind: LabelKind = "binary"
+    """binary: 0 = membrane or background, one other value = cell. instances: one number per
+    cell."""
+    figure: Path | None = None
+    """PNG file with the cells and the weights of the first slice (paper Fig. 3)."""
+    config: Annotated[WeightMapConfig, arg(name="")] = field(default_factory=WeightMapConfig)
+
+    def run(self) -> None:
+        writable_file(self.output, "--output")
+        if self.figure is not None:
+            writable_file(self.figure, "--figure")
+        labels = _read_labels(self.labels, self.label_kind)
+        cells = [cells_of(plane, self.label_kind, self.config) for plane in labels]
+        weights = weight_maps(tqdm(cells, desc="weight map", unit="slice"), self.config)
+        write_stack(self.output, np.stack(weights))
+        if self.figure is not None:
+            from unet2015.figures import weight_map_figure  # matplotlib takes its time to load
+
+            weight_map_figure(None, cells[0], weights[0], self.figure)
+        print(self.output)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Time one part of the project beside a plain implementation, in one process."""
+
+    part: Positional[Literal["metrics"]]
+    """metrics: the challenge's metrics over all thresholds of a 30 × 512 × 512 stack."""
+    output: Path | None = None
+    """Markdown file to write the table to, beside the terminal."""
+
+    def run(self) -> None:
+        from unet2015.metric_benchmark import benchmark
+
+        if self.output is not None:
+            writable_file(self.output, "--output")
+        print(benchmark(output=self.output))
+
+
+Command = Train | Predict | Evaluate | WeightMap | Benchmark
+
+
+def parse(argv: list[str] | None = None) -> Command:
+    """The command with its options; train's settings default to those of its --experiment."""
+    argv = sys.argv[1:] if argv is None else argv
+    experiment = option_before_others("--experiment", ["quick", *experiments.names()], argv)
+    given: Any = MISSING
+    defaults = Train(given, given, given, config=experiments.load(experiment))
+    commands = (
+        Annotated[Train, subcommand("train", default=defaults)]
+        | Annotated[Predict, subcommand("predict")]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[WeightMap, subcommand("weight-map")]
+        | Annotated[Benchmark, subcommand("benchmark")]
+    )
+    return tyro.cli(commands, args=argv, description=__doc__, prog="python -m unet2015")  # type: ignore[arg-type]
+
+
+def _read_labels(
+    path: Path, kind: LabelKind, shape: tuple[int, int, int] | None = None
+) -> np.ndarray:
+    read = read_binary_labels if kind == "binary" else read_instance_labels
+    return read(path, shape)
+
+
+def _gray_scale(
+    stack: np.ndarray, path: Path, value_range: tuple[float, float] | None
+) -> GrayScale:
+    """The scale of the images, with a warning if they use only a small part of it."""
+    try:
+        scale = GrayScale.of(stack, value_range)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    least, most = float(stack.min()), float(stack.max())
+    if most - least < (scale.high - scale.low) / 8:
+        print(
+            f"warning: {path} has gray values {least:g} to {most:g} only, on a scale from "
+            f"{scale.low:g} to {scale.high:g}; a 12-bit camera's are --value-range 0 4095",
+            file=sys.stderr,
+        )
+    return scale
+
+
+if __name__ == "__main__":
+    run_command(lambda: parse().run())
