@@ -64,7 +64,9 @@ def test_scale_of_the_weights_does_not_matter() -> None:
 
 def test_large_scores_stay_finite() -> None:
     scores = torch.tensor([1e4, -1e4]).reshape(1, 2, 1, 1)
-    loss = weighted_cross_entropy(scores, torch.ones(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1))
+    loss = weighted_cross_entropy(
+        scores, torch.ones(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1)
+    )
     assert float(loss) == pytest.approx(2e4)
 
 

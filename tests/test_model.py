@@ -143,7 +143,9 @@ def test_initialisation_is_he_normal_with_zero_biases() -> None:
         count = module.weight.numel()
         expected = math.sqrt(2 / incoming)
         # the standard error of a standard deviation is σ/√(2n)
-        assert abs(float(module.weight.detach().std()) - expected) < 5 * expected / math.sqrt(2 * count)
+        assert abs(float(module.weight.detach().std()) - expected) < 5 * expected / math.sqrt(
+            2 * count
+        )
         assert abs(float(module.weight.detach().mean())) < 5 * expected / math.sqrt(count)
 
 

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 from tyro import MISSING
 from tyro.conf import Positional, arg, subcommand
 
@@ -111,7 +110,9 @@ class Predict:
         writable_file(self.output, "--output")
         checkpoint = load_checkpoint(self.checkpoint)
         if "gray_scale" not in checkpoint.data:
-            raise ValueError(f"{self.checkpoint}: does not say which gray values are black and white")
+            raise ValueError(
+                f"{self.checkpoint}: does not say which gray values are black and white"
+            )
         scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
         stack = read_stack(self.image)
         settings = checkpoint.config.prediction
@@ -182,7 +183,7 @@ class WeightMap:
             writable_file(self.figure, "--figure")
         labels = _read_labels(self.labels, self.label_kind)
         cells = [cells_of(plane, self.label_kind, self.config) for plane in labels]
-        weights = weight_maps(tqdm(cells, desc="weight map", unit="slice"), self.config)
+        weights = weight_maps(cells, self.config)
         write_stack(self.output, np.stack(weights))
         if self.figure is not None:
             from unet2015.figures import weight_map_figure  # matplotlib takes its time to load

@@ -22,7 +22,7 @@ from unet2015.data.tiff import GrayScale, read_stack, write_stack
 from unet2015.history import HISTORY, dead_start_steps
 from unet2015.model import valid_output_size
 from unet2015.prediction import predict_stack
-from unet2015.samples import em_tiles
+from unet2015.samples import training_tiles
 from unet2015.training import seconds_per_step, train
 
 PROBABILITY, TIMES = "probability.tif", "times.json"
@@ -86,7 +86,7 @@ def run_part(
     trained_on = [k for k in range(len(stack.train_images)) if k not in (held_out or ())]
     scale = GrayScale.of(stack.train_images)
     images = scale.apply(stack.train_images[trained_on])
-    tiles = em_tiles(images, stack.train_labels[trained_on], config, seed=seed)
+    tiles = training_tiles(images, stack.train_labels[trained_on], config, seed=seed)
     if estimate and not any(folder.glob("*.safetensors")):
         _print_estimate(config, seconds_per_step(config, tiles, device=device), device)
     # only what training sees: a test volume that came later does not make it another run

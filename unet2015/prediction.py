@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,8 +121,9 @@ def _rotation(angle_deg: float, image_hw: tuple[int, int]) -> View:
         shape: tuple[int, ...],
         order: int,
     ) -> np.ndarray:
+        shift: Any = offset  # one number per axis, which SciPy's type stubs do not know
         planes = [
-            affine_transform(p, matrix, offset, output_shape=shape, order=order, mode="mirror")
+            affine_transform(p, matrix, shift, output_shape=shape, order=order, mode="mirror")
             for p in stack
         ]
         return np.stack(planes)

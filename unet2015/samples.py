@@ -1,44 +1,74 @@
 """From images and labels to the tiles a network is trained on: cells, weight maps, gray values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from unet2015.augmentation import TileSequence
-from unet2015.config import ExperimentConfig
+from unet2015.config import ExperimentConfig, WeightMapConfig
 from unet2015.model import valid_output_size
-from unet2015.weight_map import border_weight_map, cells_from_binary, class_balance
+from unet2015.weight_map import (
+    border_weight_map,
+    cells_from_binary,
+    class_balance,
+    separate_touching,
+)
+
+LabelKind = Literal["binary", "instances"]
 
 
-def em_tiles(
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
+def training_tiles(
+    images: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[np.ndarray] | np.ndarray,
     config: ExperimentConfig,
     *,
+    label_kind: LabelKind = "binary",
     seed: int,
 ) -> TileSequence:
-    """Augmented training tiles of images with membrane/cell labels (paper §3, §3.1).
+    """Augmented training tiles with two classes, background and cell (paper §3, §3.1).
 
-    images: (H, W) or (C, H, W) float32 in [0, 1]; labels: (H, W) uint8, 0 = membrane, 1 = cell.
-    Cells are the labels' 4-connected components; Eq. 2's weight map is pre-computed per image
-    ("we pre-compute the weight map for each ground truth segmentation"), with w_c from the class
-    frequencies of all `labels`. Raises ValueError for a tile size that is not valid.
+    images: (H, W) or (C, H, W) float32 in [0, 1]; their sizes may differ. labels: (H, W), see
+    `cells_of`. Eq. 2's weight map is made once per image ("we pre-compute the weight map for each
+    ground truth segmentation"), with w_c from the class frequencies of all `labels`.
+    Raises ValueError for a tile size that is not valid, naming the nearest valid ones.
     """
     model, settings = config.model, config.training
     output_px = valid_output_size(settings.input_tile_px, model.depth, model.padding)
-    class_weights = (1.0, 1.0)
-    if config.weight_map.class_weights == "balanced":
-        class_weights = class_balance(np.stack([np.asarray(plane) for plane in labels]))
-    weights = [
-        border_weight_map(cells_from_binary(plane), config.weight_map, class_weights=class_weights)
-        for plane in labels
-    ]
+    cells = [cells_of(plane, label_kind, config.weight_map) for plane in labels]
     return TileSequence(
         [image[None] if image.ndim == 2 else image for image in images],
-        list(labels),
-        weights,
+        [(plane != 0).astype(np.uint8) for plane in cells],
+        weight_maps(cells, config.weight_map),
         config.augmentation,
         input_tile_px=settings.input_tile_px,
         output_tile_px=output_px,
         seed=seed,
     )
+
+
+def cells_of(labels: np.ndarray, kind: LabelKind, config: WeightMapConfig) -> np.ndarray:
+    """The cells that a network learns to tell from each other: (H, W) integers, 0 = background.
+
+    labels: (H, W) integers. kind 'binary': 0 = background (EM: membrane), anything else = cell;
+    the cells are its 4-connected components. 'instances': one number per cell; with
+    `config.separate_touching`, a thin ridge of background is cut between touching ones (paper §3).
+    """
+    if kind == "binary":
+        return cells_from_binary(labels)
+    return separate_touching(labels) if config.separate_touching else labels
+
+
+def weight_maps(cells: Iterable[np.ndarray], config: WeightMapConfig) -> list[np.ndarray]:
+    """Eq. 2's weight map of each image, w_c from the class frequencies of all of them (paper §3).
+
+    cells: as `cells_of` gives them, already separated. Returns (H, W) float32 arrays. Raises
+    ValueError if w_c is to balance classes of which one does not occur.
+    """
+    planes = list(cells)
+    balanced = config.class_weights == "balanced"
+    class_weights = class_balance(planes) if balanced else (1.0, 1.0)
+    # binary labels keep every pixel: components that touch at a corner are no touching instances
+    as_they_are = replace(config, separate_touching=False)
+    return [border_weight_map(plane, as_they_are, class_weights=class_weights) for plane in planes]

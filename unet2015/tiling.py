@@ -5,6 +5,7 @@ network's context margin. Where that reaches over the image's border, the image 
 without repeating the edge pixel, and nowhere else, so that tiled and whole-image prediction agree.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ def _side(size: int, margin: int, model: ModelConfig, largest: int) -> int:
     step, tiles = 2**model.depth, 1
     while True:
         # n tiles cover n strides, and the last one its output's rest beyond the stride
-        stride = -(-size // tiles) if tiles == 1 else -(-(-(-size // tiles)) // step) * step
+        stride = size if tiles == 1 else math.ceil(size / tiles / step) * step
         side = _input_for(stride, margin, model)
         if side <= largest:
             return side

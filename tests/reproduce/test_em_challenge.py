@@ -1,0 +1,183 @@
+"""reproduce/em_challenge.py from end to end: on a small phantom, and on the real stack if there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands import ROOT, TINY, run
+from unet2015.checkpoint import WEIGHTS
+from unet2015.data import isbi2012, phantom
+from unet2015.data.tiff import read_stack, write_stack
+
+SCRIPT = "reproduce/em_challenge.py"
+SMALL = phantom.phantom_stack(seed=0, slices=10, size_px=64, test_slices=2)
+
+
+@pytest.fixture(autouse=True)
+def small_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phantom with ten sections of 64 px; no data and no download."""
+    monkeypatch.setattr(phantom, "phantom_stack", lambda seed: SMALL)
+    monkeypatch.delenv("UNET2015_DATA", raising=False)
+
+    def nothing(*_: object, **__: object) -> None:
+        raise FileNotFoundError("ISBI 2012 EM stack not found; supply it in one of three ways")
+
+    monkeypatch.setattr(isbi2012, "load_isbi2012", nothing)
+
+
+def run_tiny(folder: Path, *arguments: object) -> int:
+    places = ("--output", folder / "runs", "--results", folder / "results")
+    return run(SCRIPT, *places, *TINY, *arguments)
+
+
+def records(folder: Path) -> list[dict]:
+    paths = sorted((folder / "results" / "runs").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def test_one_command_trains_predicts_scores_and_tabulates(tmp_path, capsys):
+    assert run_tiny(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "PHANTOM" in out
+    assert "NOT the ISBI 2012 EM stack" in out
+    (record,) = records(tmp_path)
+    assert record["dataset"] == "phantom"
+    assert record["preset"] == "quick, changed"
+    assert record["pooled_slices"] == [8, 9]
+    assert list(record["folds"]) == ["4"]
+    assert record["folds"]["4"]["training"]["steps"] == 4
+    assert any(line.startswith("training.optimizer: adam") for line in record["deviations"])
+    for metric in ("pixel_error", "rand_error", "warping_error", "v_rand_thinned"):
+        assert 0 <= record["pooled"][metric]["value"] <= 1
+    assert record["resumed"] is False
+    (fold,) = (tmp_path / "runs").glob("*/fold4")
+    probability = read_stack(fold / "probability.tif")
+    assert probability.shape == (2, 64, 64)
+    assert probability.dtype == np.float32
+    for name in ("panel.png", "overlap_tile.png", "learning_curve.png", "history.csv", WEIGHTS):
+        assert (fold / name).stat().st_size > 0
+    page = (tmp_path / "results" / "em_challenge_phantom.md").read_text()
+    assert f"{record['pooled']['rand_error']['value']:.4f}" in page
+    # the page of the real stack gets no figure of a phantom, and results/ no picture of it
+    assert "quick, changed" not in (tmp_path / "results" / "em_challenge.md").read_text()
+    assert not (tmp_path / "results" / "figures").exists()
+
+
+def test_the_same_command_does_nothing_twice(tmp_path, capsys):
+    assert run_tiny(tmp_path) == 0
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    capsys.readouterr()
+    assert run_tiny(tmp_path) == 0
+    assert "complete already" in capsys.readouterr().out
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_cut_off_before_prediction_continues(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run_tiny(whole) == 0
+    assert run_tiny(cut) == 0
+    (fold,) = (cut / "runs").glob("*/fold4")
+    weights = (fold / WEIGHTS).stat().st_mtime_ns
+    for leftover in (fold / "probability.tif", *fold.parent.glob("record-*")):
+        leftover.unlink()
+    assert run_tiny(cut) == 0
+    assert (fold / WEIGHTS).stat().st_mtime_ns == weights  # not trained again
+    first, second = records(cut)
+    assert second["resumed"] is True
+    assert first["pooled"] == second["pooled"] == records(whole)[0]["pooled"]
+
+
+def test_several_folds_are_pooled_and_submit_scores_the_test_volume(tmp_path):
+    assert run_tiny(tmp_path, "--folds", 3, 0, "--submit") == 0
+    (record,) = records(tmp_path)
+    assert list(record["folds"]) == ["0", "3"]
+    assert record["pooled_slices"] == [0, 1, 6, 7]
+    assert record["folds"]["0"]["trained_on"] == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert record["test_volume"]["trained_on"] == list(range(10))
+    assert 0 <= record["test_volume"]["scores"]["rand_error"]["value"] <= 1
+    (submitted,) = (tmp_path / "runs").glob("*/all/probability.tif")
+    assert read_stack(submitted).shape == (2, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--preset", "paper"), ["ISBI 2012 EM stack not found", "three ways"]),
+        (("--preset", "paper", "--phantom"), ["--phantom", "real stack only", "quick"]),
+        (("--folds", 7), ["--folds 7", "0 … 4"]),
+        (("--folds", 1, 1), ["--folds 1 1", "different numbers"]),
+        (("--device", "cuda:99"), ["--device cuda:99", "auto"]),
+        (("--training.input-tile-px", 41), ["41", "40"]),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(tmp_path, capsys, arguments, words):
+    assert run_tiny(tmp_path, *arguments) == 2
+    captured = capsys.readouterr()
+    message = captured.err.strip().splitlines()[-1]
+    assert message.startswith("error: ")
+    for word in words:
+        assert word in message
+    assert "Traceback" not in captured.err + captured.out
+    assert records(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--presett", "quick"), ("--preset", "fast"), ("--model.width", 0)]
+)
+def test_unknown_options_and_values_end_with_exit_code_2(tmp_path, capsys, arguments):
+    assert run_tiny(tmp_path, *arguments) == 2
+    captured = capsys.readouterr()
+    assert str(arguments[0]).lstrip("-").split(".")[-1] in captured.out + captured.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path, capsys):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    assert run_tiny(tmp_path) == 2
+    assert "--output" in capsys.readouterr().err
+    assert (tmp_path / "runs").read_text() == "a file where the folder should be"
+
+
+def test_a_damaged_prediction_is_named(tmp_path, capsys):
+    assert run_tiny(tmp_path) == 0
+    (fold,) = (tmp_path / "runs").glob("*/fold4")
+    for mark in fold.parent.glob("record-*"):
+        mark.unlink()
+    write_stack(fold / "probability.tif", np.zeros((1, 64, 64), np.float32))
+    assert run_tiny(tmp_path) == 2
+    assert "remove it" in capsys.readouterr().err
+    assert len(records(tmp_path)) == 1
+
+
+def test_the_help_teaches(capsys):
+    assert run(SCRIPT, "--help") == 0
+    text = capsys.readouterr().out
+    for word in ("--preset", "--submit", "--training.learning-rate", "five contiguous folds"):
+        assert word in re.sub(r"\s+", " ", text)
+
+
+@pytest.mark.skipif(
+    not (Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012" / "train-volume.tif").is_file(),
+    reason="UNET2015_DATA is not set, or has no isbi2012/train-volume.tif",
+)
+def test_the_real_stack_in_a_process_of_its_own(tmp_path):
+    places = ["--output", tmp_path / "runs", "--results", tmp_path / "results"]
+    data = Path(os.environ["UNET2015_DATA"]) / "isbi2012"
+    command = [sys.executable, SCRIPT, *places, *TINY, "--data", data]
+    ended = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "PHANTOM" not in ended.stdout
+    (record,) = records(tmp_path)
+    assert record["dataset"] == "isbi2012"
+    assert record["pooled_slices"] == list(range(24, 30))
+    assert record["data_hashes"]["train-volume.tif"].startswith("200da3d4")
+    # changed settings: no picture in the place of the preset's own
+    assert not (tmp_path / "results" / "figures").exists()

@@ -1,0 +1,179 @@
+"""python -m unet2015 train | predict | evaluate | weight-map on a user's own files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.measure import label
+
+from tests.commands import TINY, run
+from unet2015.checkpoint import WEIGHTS, load_checkpoint
+from unet2015.config import WeightMapConfig
+from unet2015.data.phantom import phantom_stack
+from unet2015.data.tiff import read_stack, write_stack
+from unet2015.prediction import predict_stack
+from unet2015.weight_map import border_weight_map
+
+STACK = phantom_stack(seed=1, slices=2, size_px=64, test_slices=0)
+CELLS = np.stack([label(plane, connectivity=1) for plane in STACK.train_labels]).astype(np.uint16)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with images and labels as users have them."""
+    write_stack(tmp_path / "images.tif", STACK.train_images)
+    write_stack(tmp_path / "labels.tif", STACK.train_labels * np.uint8(255))
+    write_stack(tmp_path / "cells.tif", CELLS)
+    return tmp_path
+
+
+def train(folder: Path, *arguments: object, images: str = "images.tif", labels="labels.tif") -> int:
+    where = ("--images", folder / images, "--labels", folder / labels, "--output", folder / "run")
+    return run("-m", "unet2015", "train", *where, *TINY, *arguments)
+
+
+def predict(folder: Path, image: str, *arguments: object) -> int:
+    where = ("--checkpoint", folder / "run", "--output", folder / "probability.tif")
+    return run("-m", "unet2015", "predict", folder / image, *where, *arguments)
+
+
+def last_error(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    return captured.err.strip().splitlines()[-1]
+
+
+def test_train_predict_evaluate(files, capsys):
+    assert train(files) == 0
+    assert predict(files, "images.tif") == 0
+    probability = read_stack(files / "probability.tif")
+    assert probability.dtype == np.float32
+    checkpoint = load_checkpoint(files / "run")
+    assert checkpoint.step == 4
+    assert checkpoint.data["gray_scale"] == {"low": 0.0, "high": 255.0, "dtype": "uint8"}
+    expected = predict_stack(
+        checkpoint.network(),
+        STACK.train_images / np.float32(255),
+        checkpoint.config.prediction,
+        progress=False,
+    )
+    np.testing.assert_array_equal(probability, np.stack(list(expected)))
+    where = (files / "labels.tif", files / "probability.tif")
+    pictures = ("--json", files / "scores.json", "--figure", files / "scores.png")
+    assert run("-m", "unet2015", "evaluate", *where, *pictures) == 0
+    assert "warping" in capsys.readouterr().out.lower()
+    scores = json.loads((files / "scores.json").read_text())
+    assert {"value", "threshold", "curve"} <= scores["rand_error"].keys()
+    assert (files / "scores.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("stack", "arguments", "low", "high"),
+    [
+        (STACK.train_images.astype(np.uint16) * 16, ("--value-range", 0, 4095), 0, 4095),
+        (STACK.train_images / np.float32(255), (), 0, 1),
+        (STACK.train_images.astype(np.float32) - 100, ("--value-range", -100, 155), -100, 155),
+    ],
+    ids=["uint16", "float", "float with a range"],
+)
+def test_the_gray_scale_is_kept_for_prediction(files, stack, arguments, low, high):
+    write_stack(files / "images.tif", stack)
+    assert train(files, *arguments) == 0
+    scale = load_checkpoint(files / "run").data["gray_scale"]
+    assert (scale["low"], scale["high"]) == (low, high)
+    assert predict(files, "images.tif") == 0
+    values = read_stack(files / "probability.tif")
+    assert 0 <= values.min() < values.max() <= 1
+
+
+def test_a_12_bit_stack_without_a_range_is_warned_about(files, capsys):
+    write_stack(files / "images.tif", STACK.train_images.astype(np.uint16) * 16)
+    assert train(files) == 0
+    assert "--value-range 0 4095" in capsys.readouterr().err
+
+
+def test_instances_are_trained_with_a_ridge_between_touching_cells(files):
+    assert train(files, "--label-kind", "instances", labels="cells.tif") == 0
+    assert (files / "run" / WEIGHTS).exists()
+
+
+def test_the_same_command_continues_and_another_setting_is_refused(files, capsys):
+    assert train(files) == 0
+    assert train(files) == 0
+    assert train(files, "--training.learning-rate", 0.5) == 2
+    message = last_error(capsys)
+    assert "training.learning_rate: 0.5" in message
+    assert "--output" in message
+
+
+def test_the_experiment_decides_the_defaults(files, capsys):
+    assert run("-m", "unet2015", "train", "--experiment", "paper", "--help") == 0
+    assert "(default: 80000)" in " ".join(capsys.readouterr().out.split())
+    assert train(files, "--experiment", "papr") == 2
+    assert "paper" in last_error(capsys)
+
+
+@pytest.mark.parametrize("kind", ["binary", "instances"])
+def test_weight_map_writes_eq_2(files, kind):
+    name = "labels.tif" if kind == "binary" else "cells.tif"
+    where = (files / name, "--output", files / "weights.tif", "--figure", files / "weights.png")
+    options = ("--label-kind", kind, "--w0", 7, "--class-weights", "none")
+    assert run("-m", "unet2015", "weight-map", *where, *options, "--no-separate-touching") == 0
+    config = WeightMapConfig(w0=7, class_weights="none", separate_touching=False)
+    expected = [border_weight_map(plane, config) for plane in CELLS]
+    np.testing.assert_allclose(read_stack(files / "weights.tif"), expected, atol=1e-6)
+    assert (files / "weights.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_files_are_named_with_exit_code_2(files, capsys):
+    (files / "torn.tif").write_bytes((files / "images.tif").read_bytes()[:900])
+    write_stack(files / "small.tif", STACK.train_labels[:, :32])
+    write_stack(files / "one-class.tif", np.zeros_like(STACK.train_labels))
+    for images, labels, words in (
+        ("missing.tif", "labels.tif", ["missing.tif", "no such file"]),
+        ("torn.tif", "labels.tif", ["torn.tif", "truncated or damaged"]),
+        ("images.tif", "small.tif", ["small.tif", "32"]),
+        ("images.tif", "one-class.tif", ["one-class.tif", "both classes"]),
+        ("images.tif", "cells.tif", ["cells.tif", "binary"]),
+    ):
+        assert train(files, images=images, labels=labels) == 2
+        message = last_error(capsys)
+        assert message.startswith("error: ")
+        for word in words:
+            assert word in message
+    assert not (files / "run").exists()
+
+
+def test_predict_refuses_what_it_cannot_use(files, capsys):
+    assert predict(files, "images.tif") == 2
+    assert "run" in last_error(capsys)
+    assert train(files) == 0
+    write_stack(files / "wide.tif", STACK.train_images.astype(np.uint16))
+    assert predict(files, "wide.tif") == 2
+    message = last_error(capsys)
+    assert "wide.tif" in message
+    assert "uint8" in message
+    weights = files / "run" / WEIGHTS
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 1
+    weights.write_bytes(data)
+    assert predict(files, "images.tif") == 2
+    assert "damaged" in last_error(capsys)
+    assert not (files / "probability.tif").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "weight-map", "evaluate"])
+def test_an_output_that_is_a_folder_is_refused_at_once(files, capsys, command):
+    arguments = {
+        "predict": ("images.tif", "--checkpoint", files / "run", "--output", files),
+        "weight-map": ("labels.tif", "--output", files),
+        "evaluate": ("labels.tif", files / "images.tif", "--json", files),
+    }[command]
+    assert run("-m", "unet2015", command, files / arguments[0], *arguments[1:]) == 2
+    assert "is a folder" in last_error(capsys)
+
+
+def test_unknown_commands_and_options_end_with_exit_code_2(files):
+    assert run("-m", "unet2015", "segment") == 2
+    assert run("-m", "unet2015", "predict", files / "images.tif", "--chekpoint", files) == 2
