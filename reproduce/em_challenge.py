@@ -193,7 +193,7 @@ def main(options: Options) -> None:
             source = folder / f"fold{folds[-1]}" / picture
             write_bytes(pictures / f"em_challenge_{options.preset}_{picture}", source.read_bytes())
     pages = tables.write_tables(records, options.results)
-    print(tables.scores_of(record), "tables: " + ", ".join(map(str, pages)), sep="\n\n")
+    print("tables: " + ", ".join(map(str, pages)))
 
 
 def options_from(argv: list[str] | None = None) -> Options:

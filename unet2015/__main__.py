@@ -69,6 +69,7 @@ class Train:
     config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
 
     def run(self) -> None:
+        experiments.load(self.experiment)  # an unknown name is refused before anything is read
         device = resolve_device(self.device)
         stack = read_stack(self.images)
         labels = _read_labels(self.labels, self.label_kind, stack.shape)
