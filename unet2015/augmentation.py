@@ -27,7 +27,7 @@ class TrainingTile(NamedTuple):
     """(o, o) float32 ≥ 0, Eq. 2; 0 = ignore."""
 
 
-class _Draw(NamedTuple):
+class Draw(NamedTuple):
     """All random numbers of one tile."""
 
     angle_deg: float
@@ -71,12 +71,9 @@ def augment_tile(
     """
     margin = _check_tile(input_tile_px, output_tile_px)
     image, labels, weights = check_sample(image, labels, weights)
-    draw = _draw(config, rng)
-    image, labels, weights = (_turn_and_flip(array, draw) for array in (image, labels, weights))
-    corner = [
-        _position(size, output_tile_px, draw.position[axis] if config.shift else None)
-        for axis, size in enumerate(labels.shape)
-    ]
+    draw = draw_augmentation(config, rng)
+    image, labels, weights = (turn_and_flip(array, draw) for array in (image, labels, weights))
+    corner = tile_corner(labels.shape, output_tile_px, config, draw)
     label_rows, label_columns = (
         _mirrored(start, start + output_tile_px, size)
         for start, size in zip(corner, labels.shape, strict=True)
@@ -148,11 +145,11 @@ class TileSequence:
         if seed < 0:
             raise ValueError(f"seed = {seed}: must be ≥ 0")
         _check_tile(input_tile_px, output_tile_px)
-        self._samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for index, sample in enumerate(zip(images, labels, weights, strict=True)):
             try:
                 image, label, weight = (np.asarray(array) for array in sample)
-                self._samples.append(check_sample(image, label, weight))
+                self.samples.append(check_sample(image, label, weight))
             except ValueError as error:
                 raise ValueError(f"sample {index}: {error}") from error
         self._config = config
@@ -166,11 +163,8 @@ class TileSequence:
 
     def __getitem__(self, k: int) -> TrainingTile:
         """Tile k ≥ 0 of this seed."""
-        if not 0 <= k < len(self):
-            raise IndexError(f"tile {k}: must be 0 … {len(self) - 1}")
-        epoch, place = divmod(k, len(self._samples))
-        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._samples))
-        image, labels, weights = self._samples[order[place]]
+        index, rng = self.source(k)
+        image, labels, weights = self.samples[index]
         return augment_tile(
             image,
             labels,
@@ -178,13 +172,22 @@ class TileSequence:
             self._config,
             input_tile_px=self._input_tile_px,
             output_tile_px=self._output_tile_px,
-            rng=np.random.default_rng([self._seed, 2, k]),
+            rng=rng,
         )
 
+    def source(self, k: int) -> tuple[int, np.random.Generator]:
+        """Which sample tile k ≥ 0 shows, and the Generator of its augmentation."""
+        if not 0 <= k < len(self):
+            raise IndexError(f"tile {k}: must be 0 … {len(self) - 1}")
+        epoch, place = divmod(k, len(self.samples))
+        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self.samples))
+        return int(order[place]), np.random.default_rng([self._seed, 2, k])
 
-def _draw(config: AugmentationConfig, rng: np.random.Generator) -> _Draw:
+
+def draw_augmentation(config: AugmentationConfig, rng: np.random.Generator) -> Draw:
+    """All random numbers of one tile, in the order and number that `augment_tile` promises."""
     turn, flip_rows, flip_columns, row, column, black, white, gamma = rng.random(8)
-    return _Draw(
+    return Draw(
         angle_deg=360 * turn if config.rotation == "any" else 0.0,
         quarter_turns=int(4 * turn) if config.rotation == "right_angles" else 0,
         flip=(config.flips and flip_rows < 0.5, config.flips and flip_columns < 0.5),
@@ -206,10 +209,22 @@ def _check_tile(input_tile_px: int, output_tile_px: int) -> int:
     return difference // 2
 
 
-def _turn_and_flip(array: np.ndarray, draw: _Draw) -> np.ndarray:
+def turn_and_flip(array: np.ndarray, draw: Draw) -> np.ndarray:
+    """A view of (…, H, W) turned by right angles, then mirrored, as drawn."""
     array = np.rot90(array, draw.quarter_turns, axes=(-2, -1))
     axes = tuple(axis - 2 for axis in (0, 1) if draw.flip[axis])
     return np.flip(array, axes)
+
+
+def tile_corner(
+    hw: tuple[int, ...], output_tile_px: int, config: AugmentationConfig, draw: Draw
+) -> tuple[int, int]:
+    """First row and column of the output tile in the turned image of size `hw` (paper §3.1)."""
+    row, column = (
+        _position(size, output_tile_px, place if config.shift else None)
+        for size, place in zip(hw, draw.position, strict=True)
+    )
+    return row, column
 
 
 def _position(image_px: int, tile_px: int, place: float | None) -> int:
@@ -228,7 +243,7 @@ def _mirrored(start: int, stop: int, size: int) -> np.ndarray:
 
 
 def _deform_labels(
-    labels: np.ndarray, weights: np.ndarray, draw: _Draw, rows: np.ndarray, columns: np.ndarray
+    labels: np.ndarray, weights: np.ndarray, draw: Draw, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     arrays, orders = [labels, weights], [0, 1]
     ignored = weights == 0
@@ -243,7 +258,7 @@ def _deform_labels(
 
 
 def _deform_window(
-    arrays: list[np.ndarray], orders: list[int], draw: _Draw, rows: np.ndarray, columns: np.ndarray
+    arrays: list[np.ndarray], orders: list[int], draw: Draw, rows: np.ndarray, columns: np.ndarray
 ) -> list[np.ndarray]:
     """The given rows and columns of the deformed arrays; only what these need is computed."""
     region: Region = (
@@ -260,7 +275,7 @@ def _deform_window(
     return [array[rows[:, None], columns] for array in arrays]
 
 
-def _vary_gray_values(image: np.ndarray, draw: _Draw) -> np.ndarray:
+def _vary_gray_values(image: np.ndarray, draw: Draw) -> np.ndarray:
     """Black → black level, white → white level, with a power between (our choice of a curve)."""
     # splines overshoot, and a negative number has no power
     image = np.clip(image, 0, 1, dtype=np.float32)

@@ -1,7 +1,7 @@
 """Training tiles in the order of the steps, prepared ahead by threads."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -20,12 +20,16 @@ class TileSource(Protocol):
 
 def batches(
     tiles: TileSource, first_step: int, steps: int, batch_size: int, workers: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of steps first_step … steps-1; step n holds samples n·batch_size ….
 
     Yields image (B, C, h, w) float32, labels (B, o, o) int64, weights (B, o, o) float32. The
-    number of worker threads (0 = none) changes when a tile is made, never which.
+    number of worker threads (0 = none) changes when a tile is made, never which. An exception in
+    a tile is raised here, in its turn; the threads end with the iteration, also when it is closed
+    early. Raises ValueError for workers < 0.
     """
+    if workers < 0:
+        raise ValueError(f"workers = {workers}: must be ≥ 0 (0 = without threads)")
     if workers == 0:
         for step in range(first_step, steps):
             yield collate([tiles[step * batch_size + i] for i in range(batch_size)])

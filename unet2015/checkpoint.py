@@ -21,9 +21,10 @@ from unet2015.config import ExperimentConfig, as_dict, from_dict
 from unet2015.model import UNet
 
 FORMAT = "unet2015 checkpoint 1"
-CURRENT, PREVIOUS, WEIGHTS = (
+CURRENT, PREVIOUS, NEXT, WEIGHTS = (
     "checkpoint.safetensors",
     "checkpoint-previous.safetensors",
+    "checkpoint-next.safetensors",
     "weights.safetensors",
 )
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
@@ -121,11 +122,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_rotating(folder: Path, checkpoint: Checkpoint) -> None:
-    """Save the resume state in `folder` and keep the one before it."""
-    current = folder / CURRENT
+    """Save the resume state in `folder` and keep the one before it.
+
+    The older ones are moved only when the new one is whole on the disk: on a full disk, or where
+    the current one is damaged, none that could be needed is lost.
+    """
+    current, fresh = folder / CURRENT, folder / NEXT
+    save_checkpoint(fresh, checkpoint)
     if current.exists():
         current.replace(folder / PREVIOUS)
-    save_checkpoint(current, checkpoint)
+    fresh.replace(current)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -144,6 +150,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return newest
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint not found: {path}")
+    _refuse_pickle(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -155,6 +162,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return _verified(path, metadata, tensors)
 
 
+def _refuse_pickle(path: Path) -> None:
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    if zipped:
+        raise DamagedCheckpoint(
+            f"{path}: a pickle file, as torch.save writes; loading one can run any code, so only "
+            "safetensors files of this project are read"
+        )
+
+
 def _verified(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
     text = metadata.get("about", "")
     if not text:
@@ -164,8 +181,12 @@ def _verified(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) 
     about = json.loads(text)
     if about["format"] != FORMAT:
         raise DamagedCheckpoint(f"{path}: format {about['format']!r}, expected {FORMAT!r}")
+    try:
+        config = from_dict(about["config"])
+    except ValueError as error:  # intact, but of a version with other settings
+        raise ValueError(f"{path}: {error}") from error
     return Checkpoint(
-        config=from_dict(about["config"]),
+        config=config,
         seed=about["seed"],
         step=about["step"],
         model=_part(tensors, _MODEL),

@@ -8,8 +8,9 @@ Sources: *paper* = Ronneberger, Fischer, Brox 2015; *release* = the authors' 201
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ModelConfig:
     """'release': ReLU after every up-convolution and 2×width channels out of the last one."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require(self.in_channels >= 1, "in_channels", self.in_channels, "an integer ≥ 1")
         _require(self.classes >= 2, "classes", self.classes, "≥ 2 (softmax over classes)")
         _require(self.width >= 1, "width", self.width, "an integer ≥ 1")
@@ -62,6 +64,7 @@ class WeightMapConfig:
     """Introduce the one-pixel background ridge between touching instances (paper §3)."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require(self.w0 >= 0, "w0", self.w0, "≥ 0")
         _require(self.sigma_px > 0, "sigma_px", self.sigma_px, "> 0 pixels")
 
@@ -92,6 +95,7 @@ class AugmentationConfig:
     """Spline order of the image's interpolation (our choice; labels: nearest, weights: linear)."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require(self.elastic_points >= 2, "elastic_points", self.elastic_points, "≥ 2")
         _require(self.elastic_sigma_px >= 0, "elastic_sigma_px", self.elastic_sigma_px, "≥ 0")
         _require(0 <= self.black_level < 0.5, "black_level", self.black_level, "0 ≤ level < 0.5")
@@ -128,6 +132,7 @@ class TrainingConfig:
     """'bfloat16': autocast of the network's forward and backward pass; the loss stays float32."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require(self.input_tile_px >= 1, "input_tile_px", self.input_tile_px, "≥ 1")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "≥ 1")
         _require(self.steps >= 1, "steps", self.steps, "≥ 1")
@@ -154,6 +159,7 @@ class PredictionConfig:
     """'bfloat16': autocast of the network; the softmax stays float32."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         largest = self.largest_input_tile_px
         _require(largest >= 1, "largest_input_tile_px", largest, "≥ 1")
 
@@ -175,9 +181,18 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> ExperimentConfig:
-    """The experiment's configuration from `as_dict`'s output; unknown keys raise ValueError."""
+    """The experiment's configuration from `as_dict`'s output; what is left out gets its default.
+
+    An unknown key and a value that breaks its rule raise ValueError.
+    """
+    concerns = dataclasses.fields(ExperimentConfig)
+    if unknown := set(values) - {concern.name for concern in concerns}:
+        raise ValueError(
+            f"configuration: unknown concern {sorted(unknown)[0]!r}; "
+            f"known concerns: {', '.join(concern.name for concern in concerns)}"
+        )
     parts: dict[str, Any] = {}
-    for concern in dataclasses.fields(ExperimentConfig):
+    for concern in concerns:
         given = values.get(concern.name, {})
         kind = concern.default_factory
         known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -186,7 +201,10 @@ def from_dict(values: dict[str, Any]) -> ExperimentConfig:
                 f"configuration {concern.name}: unknown field {sorted(unknown)[0]!r}; "
                 f"known fields: {', '.join(sorted(known))}"
             )
-        parts[concern.name] = kind(**given)  # type: ignore[operator]
+        try:
+            parts[concern.name] = kind(**given)  # type: ignore[operator]
+        except ValueError as error:
+            raise ValueError(f"configuration {concern.name}: {error}") from error
     return ExperimentConfig(**parts)
 
 
@@ -206,6 +224,29 @@ def differences(config: ExperimentConfig, baseline: ExperimentConfig) -> list[st
             if value != before:
                 lines.append(f"{concern}.{name}: {value} (was {before})")
     return lines
+
+
+_RULES = {int: "an integer", float: "a finite number", bool: "True or False", type(None): "None"}
+
+
+def _check_types(settings: Any) -> None:
+    """Refuse a value that its field's type does not allow; an integer for a float becomes one.
+
+    10 and 10.0 are the same setting, so they must have the same hash.
+    """
+    for setting in dataclasses.fields(settings):
+        name, value = setting.name, getattr(settings, setting.name)
+        if get_origin(setting.type) is Literal:
+            choices = get_args(setting.type)
+            _require(value in choices, name, value, f"one of {', '.join(map(repr, choices))}")
+            continue
+        kinds: tuple[Any, ...] = get_args(setting.type) or (setting.type,)
+        if float in kinds and type(value) is int:
+            value = float(value)
+            object.__setattr__(settings, name, value)  # frozen, and not yet handed out
+        right = isinstance(value, kinds) and (type(value) is not bool or bool in kinds)
+        right = right and not (isinstance(value, float) and not math.isfinite(value))
+        _require(right, name, value, " or ".join(_RULES[kind] for kind in kinds))
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

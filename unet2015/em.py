@@ -19,11 +19,12 @@ from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.isbi2012 import EMStack
 from unet2015.data.tiff import GrayScale, read_stack, write_stack
+from unet2015.estimate import seconds_per_step
 from unet2015.history import HISTORY, dead_start_steps
 from unet2015.model import valid_output_size
 from unet2015.prediction import predict_stack
 from unet2015.samples import training_tiles
-from unet2015.training import seconds_per_step, train
+from unet2015.training import train
 
 PROBABILITY, TIMES = "probability.tif", "times.json"
 """A part's files: the probability of 'cell' (float32, 0 = membrane, 1 = cell); seconds spent."""

@@ -4,12 +4,13 @@ Whatever is random in step k follows from (seed, k) alone, so that a run which w
 continued ends bit-identical (CPU) to one that was not.
 """
 
+import json
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,13 +138,14 @@ def train(
     tiles[k] gives image (C, h, w) float32, labels (o, o) uint8 and weights (o, o) float32 of
     sample k; step n uses samples n·batch_size …. `output` holds the resume states, history.csv
     and the final weights; an unfinished run found there continues, a finished one is returned.
-    `workers` threads prepare tiles ahead. `data` is recorded in the checkpoints and must be the
-    same on resume. `on_step` is called after each step (tests, benchmarks).
+    `workers` threads prepare tiles ahead. `data` (JSON values) is recorded in the checkpoints and
+    must be the same on resume. `on_step` is called after each step (tests, benchmarks).
 
     Raises ValueError if `output` holds a run of another configuration, seed or data set;
     TrainingStopped at a non-finite loss or when SIGINT or SIGTERM asks to stop.
     """
-    run = _start_or_resume(config, seed, output, torch.device(device), data or {})
+    about_data = json.loads(json.dumps(data or {}))  # as it comes back from a checkpoint
+    run = _start_or_resume(config, seed, output, torch.device(device), about_data)
     if run is None:
         return load_checkpoint(output / WEIGHTS)
     writer = _tensorboard_writer(output) if tensorboard else None
@@ -151,6 +153,7 @@ def train(
     with (
         torch.random.fork_rng(),
         _stop_signals() as stop,
+        _tiles_ahead(run, tiles, workers) as ahead,
         tqdm(
             total=config.training.steps,
             initial=run.step,
@@ -161,17 +164,24 @@ def train(
         ) as bar,
     ):
         report = _Report(bar, writer, on_step)
-        _loop(run, tiles, output, workers, checkpoint_every_s, report, stop)
+        _loop(run, ahead, output, checkpoint_every_s, report, stop)
     final = as_final(run.checkpoint())
     save_checkpoint(output / WEIGHTS, final)
     return final
 
 
+def _tiles_ahead(
+    run: Run, tiles: TileSource, workers: int
+) -> closing[Generator[Batch, None, None]]:
+    """The batches still to come; their threads end with the context, not with the traceback."""
+    settings = run.config.training
+    return closing(batches(tiles, run.step, settings.steps, settings.batch_size, workers))
+
+
 def _loop(
     run: Run,
-    tiles: TileSource,
+    ahead: Iterable[Batch],
     output: Path,
-    workers: int,
     checkpoint_every_s: float,
     report: "_Report",
     stop: list[str],
@@ -180,12 +190,13 @@ def _loop(
     unread: list[Tensor] = []  # on a GPU, reading every step would make the host wait for it
     began = saved = time.monotonic()
     seconds_before = run.seconds
-    for batch in batches(tiles, run.step, settings.steps, settings.batch_size, workers):
+    for batch in ahead:
         unread.append(train_step(run, batch))
         run.step += 1
         now = time.monotonic()
         run.seconds = seconds_before + now - began
-        save = now - saved > checkpoint_every_s or bool(stop) or run.step == settings.steps
+        asked_by = stop[0] if stop else None  # a signal from here on counts in the next step
+        save = now - saved > checkpoint_every_s or bool(asked_by) or run.step == settings.steps
         if save or run.device.type == "cpu" or row_due(run.step, settings.steps):
             run.pending += torch.stack(unread).tolist()
             _refuse_non_finite(run, len(unread), output)
@@ -199,9 +210,9 @@ def _loop(
             _save(run, output)
             saved = time.monotonic()
         report.step(run.step)
-        if stop and run.step < settings.steps:
+        if asked_by and run.step < settings.steps:
             raise TrainingStopped(
-                f"stopped by {stop[0]} after step {run.step} of {settings.steps}; the same "
+                f"stopped by {asked_by} after step {run.step} of {settings.steps}; the same "
                 f"command continues from {output / CURRENT}"
             )
 
@@ -234,6 +245,13 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+def new_run(config: ExperimentConfig, seed: int, device: torch.device, data: dict[str, Any]) -> Run:
+    """A run before its first step; its weights are drawn from `seed` (paper §3)."""
+    network = UNet(config.model, seed=_random_seed(seed, 4))
+    network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    return Run(config, seed, network, make_optimizer(network, config.training), device, data)
+
+
 def _start_or_resume(
     config: ExperimentConfig, seed: int, output: Path, device: torch.device, data: dict[str, Any]
 ) -> Run | None:
@@ -242,16 +260,14 @@ def _start_or_resume(
     if (output / WEIGHTS).exists():
         _same_run(load_checkpoint(output / WEIGHTS), config, seed, data, output)
         return None
-    network = UNet(config.model, seed=_random_seed(seed, 4))
-    network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    run = Run(config, seed, network, make_optimizer(network, config.training), device, data)
+    run = new_run(config, seed, device, data)
     found, refused = newest_checkpoint(output)
     for message in refused:
         print(f"warning: {message}; continuing from the one before it", file=sys.stderr)
     if found is not None:
         _same_run(found, config, seed, data, output)
-        load_weights(network, found.model)
-        load_optimizer(network, run.optimizer, found.optimizer)
+        load_weights(run.network, found.model)
+        load_optimizer(run.network, run.optimizer, found.optimizer)
         run.step, run.seconds = found.step, found.seconds
         run.history, run.pending = found.history, found.pending
         write_history(output, run.history)
@@ -272,15 +288,17 @@ def _same_run(
 
 
 def _refuse_non_finite(run: Run, steps: int, output: Path) -> None:
-    """Stop if the loss of one of the last `steps` steps is not finite, naming step and sample."""
-    for back, (loss, *_) in enumerate(reversed(run.pending[-steps:])):
+    """Stop at the first of the last `steps` steps with a non-finite loss, naming its sample."""
+    for step, (loss, *_) in enumerate(run.pending[-steps:], start=run.step - steps):
         if math.isfinite(loss):
             continue
-        step, settings = run.step - 1 - back, run.config.training
+        settings = run.config.training
+        first, last = step * settings.batch_size, (step + 1) * settings.batch_size - 1
+        which = f"sample {first}" if first == last else f"samples {first} to {last}"
         kept = output / CURRENT
         state = f"the last good checkpoint is {kept}" if kept.exists() else "none was saved yet"
         raise TrainingStopped(
-            f"the loss is {loss} at step {step + 1} (sample {step * settings.batch_size}): "
+            f"the loss is {loss} at step {step + 1} ({which}): "
             f"training cannot go on; {state}. Lower training.learning_rate "
             f"(= {settings.learning_rate}) or lengthen training.warmup_steps "
             f"(= {settings.warmup_steps})"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unet2015.data import isbi2012
+from unet2015.data import download, isbi2012
 from unet2015.data.isbi2012 import five_folds, load_isbi2012, pixel_sha256
 from unet2015.data.tiff import write_stack
 
@@ -45,7 +45,7 @@ def _small_and_offline(tmp_path, monkeypatch):
     monkeypatch.setattr(isbi2012, "SHAPE", SHAPE)
     monkeypatch.setattr(isbi2012, "PIXEL_SHA256", hashes)
     monkeypatch.setattr(isbi2012, "_cache", lambda: tmp_path / "cache" / "isbi2012")
-    monkeypatch.setattr(isbi2012, "_fetch", refused)
+    monkeypatch.setattr(isbi2012, "fetch", refused)
     monkeypatch.delenv("UNET2015_DATA", raising=False)
 
 
@@ -193,7 +193,7 @@ def test_download_fills_the_cache_with_the_stack_and_nothing_else(
     tmp_path, monkeypatch, prefix, count
 ):
     path = archive(tmp_path, *NAMES[:count], prefix=prefix)
-    monkeypatch.setattr(isbi2012, "_fetch", serve(path))
+    monkeypatch.setattr(isbi2012, "fetch", serve(path))
     stack = load_isbi2012()
     check(stack, *NAMES[:count])
     assert isbi2012.ARCHIVE_URL in stack.source
@@ -208,7 +208,7 @@ def test_download_fills_the_cache_with_the_stack_and_nothing_else(
 
 
 def test_a_download_with_other_pixels_does_not_reach_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(isbi2012, "_fetch", serve(archive(tmp_path, *NAMES)))
+    monkeypatch.setattr(isbi2012, "fetch", serve(archive(tmp_path, *NAMES)))
     monkeypatch.setitem(isbi2012.PIXEL_SHA256, "train-volume.tif", "0" * 64)
     with pytest.raises(ValueError, match=r"train-volume\.tif: SHA-256 of the pixels"):
         load_isbi2012()
@@ -216,7 +216,7 @@ def test_a_download_with_other_pixels_does_not_reach_the_cache(tmp_path, monkeyp
 
 
 def test_a_download_goes_on_without_test_labels_that_are_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(isbi2012, "_fetch", serve(archive(tmp_path, *NAMES)))
+    monkeypatch.setattr(isbi2012, "fetch", serve(archive(tmp_path, *NAMES)))
     monkeypatch.setitem(isbi2012.PIXEL_SHA256, "test-labels.tif", "0" * 64)
     with pytest.warns(UserWarning, match="test labels of .* left out"):
         check(load_isbi2012(), *NAMES[:3])
@@ -233,7 +233,7 @@ def test_a_download_that_is_not_the_archive(tmp_path, monkeypatch, kind):
         content = bytearray(path.read_bytes())
         content[60:160] = bytes(100)
         path.write_bytes(content)
-    monkeypatch.setattr(isbi2012, "_fetch", serve(path))
+    monkeypatch.setattr(isbi2012, "fetch", serve(path))
     with pytest.raises(FileNotFoundError, match=r"download failed: .*\n.*three ways"):
         load_isbi2012()
     assert list((tmp_path / "cache").iterdir()) == []
@@ -246,10 +246,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def loopback(tmp_path, monkeypatch):
-    """This machine's own address serves `tmp_path`; the true `_fetch` is back in its place."""
+    """This machine's own address serves `tmp_path`; the true `fetch` is back in its place."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(isbi2012, "_fetch", FETCH)
+    monkeypatch.setattr(isbi2012, "fetch", FETCH)
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))
     )
@@ -261,7 +261,7 @@ def loopback(tmp_path, monkeypatch):
     server.server_close()
 
 
-FETCH = isbi2012._fetch
+FETCH = isbi2012.fetch
 
 
 @pytest.mark.parametrize("progress", [True, False])
@@ -290,9 +290,9 @@ def test_no_server_there(tmp_path, monkeypatch, loopback):
 def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch, loopback):
     """The look-up of a name may hang longer than any time limit of the request."""
     released = threading.Event()
-    monkeypatch.setattr(isbi2012, "SECONDS_TO_ANSWER", -1.9)
+    monkeypatch.setattr(download, "SECONDS_TO_ANSWER", -1.9)
     monkeypatch.setattr(
-        isbi2012.pooch.HTTPDownloader, "__call__", lambda *_, **__: released.wait(20)
+        download.pooch.HTTPDownloader, "__call__", lambda *_, **__: released.wait(20)
     )
     with pytest.raises(FileNotFoundError, match="no answer in time"):
         load_isbi2012()

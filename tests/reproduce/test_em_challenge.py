@@ -16,6 +16,7 @@ from unet2015.data import isbi2012, phantom
 from unet2015.data.tiff import read_stack, write_stack
 
 SCRIPT = "reproduce/em_challenge.py"
+REAL = Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012"
 SMALL = phantom.phantom_stack(seed=0, slices=10, size_px=64, test_slices=2)
 
 
@@ -163,13 +164,12 @@ def test_the_help_teaches(capsys):
 
 
 @pytest.mark.skipif(
-    not (Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012" / "train-volume.tif").is_file(),
+    not (REAL / "train-volume.tif").is_file(),
     reason="UNET2015_DATA is not set, or has no isbi2012/train-volume.tif",
 )
 def test_the_real_stack_in_a_process_of_its_own(tmp_path):
     places = ["--output", tmp_path / "runs", "--results", tmp_path / "results"]
-    data = Path(os.environ["UNET2015_DATA"]) / "isbi2012"
-    command = [sys.executable, SCRIPT, *places, *TINY, "--data", data]
+    command = [sys.executable, SCRIPT, *places, *TINY, "--data", REAL]
     ended = subprocess.run(
         [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False
     )

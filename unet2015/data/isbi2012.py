@@ -8,21 +8,17 @@ doi:10.1371/journal.pbio.1000502. The data are never part of this repository.
 
 import hashlib
 import itertools
-import logging
-import os
 import tempfile
-import threading
 import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pooch
 
 from unet2015.atomic import write_bytes
+from unet2015.data.download import cache_folder, fetch, usual_folders
 from unet2015.data.tiff import read_binary_labels, read_stack
 
 ARCHIVE_URL = "https://downloads.imagej.net/ISBI-2012-challenge.zip"
@@ -38,8 +34,6 @@ PIXEL_SHA256 = {
 }
 """SHA-256 of the pixels, C order: taken from copies in four unrelated repositories that agree
 pixel for pixel. The test labels' is not known."""
-SECONDS_TO_ANSWER = 10
-"""How long the server may take to answer before the download is given up (our choice)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +78,7 @@ def load_isbi2012(
             raise FileNotFoundError(f"--data {folder}: has no {' and no '.join(missing)}{hint}")
         return _load(folder, "the folder given with --data")
     looked = []
-    for folder, words in _usual_folders():
+    for folder, words in usual_folders("isbi2012", _cache()):
         if not (missing := _missing(folder)):
             return _load(folder, words)
         looked.append(f"{words} ({folder}) has no {' and no '.join(missing)}")
@@ -118,15 +112,8 @@ def pixel_sha256(pixels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
-def _usual_folders() -> list[tuple[Path, str]]:
-    """Where the data are looked for when no folder was given, best first."""
-    cache = (_cache(), "the per-user cache")
-    root = os.environ.get("UNET2015_DATA")
-    return [(Path(root) / "isbi2012", "$UNET2015_DATA/isbi2012"), cache] if root else [cache]
-
-
 def _cache() -> Path:
-    return Path(pooch.os_cache("unet2015")) / "isbi2012"
+    return cache_folder("isbi2012")
 
 
 def _missing(folder: Path) -> list[str]:
@@ -172,7 +159,7 @@ def _download(cache: Path, *, progress: bool) -> EMStack:
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".download-") as temporary:
         archive = Path(temporary) / "archive.zip"
-        _fetch(ARCHIVE_URL, archive, progress=progress)
+        fetch(ARCHIVE_URL, archive, progress=progress)
         unpacked = Path(temporary) / "isbi2012"
         _unpack(archive, unpacked)
         _leave_out_odd_test_labels(unpacked / TEST_LABELS)
@@ -192,51 +179,6 @@ def _leave_out_odd_test_labels(path: Path) -> None:
         except ValueError as error:
             path.unlink()
             warnings.warn(f"test labels of {ARCHIVE_URL} left out: {error}", stacklevel=4)
-
-
-def _fetch(url: str, target: Path, *, progress: bool) -> None:
-    """Download `url` to `target`; a server that does not answer is given up after some seconds."""
-    _await_answer(url)
-    # Any: pooch's own downloader does not fit pooch's own type of downloaders
-    downloader: Any = pooch.HTTPDownloader(
-        progressbar=progress, chunk_size=1 << 16, timeout=SECONDS_TO_ANSWER
-    )
-    logger = pooch.get_logger()
-    before = logger.level
-    # pooch would print the archive's path and hash; what counts here is the pixels' hash
-    logger.setLevel(logging.WARNING)
-    try:
-        pooch.retrieve(
-            url,
-            known_hash=None,
-            fname=target.name,
-            path=target.parent,
-            downloader=downloader,
-        )
-    finally:
-        logger.setLevel(before)
-
-
-def _await_answer(url: str) -> None:
-    """Raise ConnectionError with what keeps the server from answering, if it does not answer.
-
-    In a thread of its own, because the time that a name look-up takes cannot be limited.
-    """
-    downloader: Any = pooch.HTTPDownloader(timeout=SECONDS_TO_ANSWER)
-    failures: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            downloader(url, os.devnull, None, check_only=True)
-        except OSError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(SECONDS_TO_ANSWER + 2)
-    if failures or thread.is_alive():
-        why = type(failures[0]).__name__ if failures else "no answer in time"
-        raise ConnectionError(f"the server cannot be reached ({why}; no internet connection?)")
 
 
 def _unpack(archive: Path, folder: Path) -> None:

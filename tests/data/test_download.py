@@ -1,0 +1,68 @@
+"""Unpacking and verifying of archives; fetching and the folders are tested with the data sets."""
+
+import hashlib
+import stat
+import zipfile
+
+import pytest
+
+from unet2015.data.download import check_archive, unpack
+
+
+def test_an_archive_is_unpacked_whole(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("set/01/t000.tif", b"frame")
+        file.writestr("set/a..b.txt", b"dots in a name")
+    unpack(tmp_path / "a.zip", tmp_path / "target")
+    found = {
+        str(path.relative_to(tmp_path / "target")): path.read_bytes()
+        for path in (tmp_path / "target").rglob("*.*")
+    }
+    assert found == {"set/01/t000.tif": b"frame", "set/a..b.txt": b"dots in a name"}
+
+
+OUTSIDE = [
+    "../x",
+    "set/../../x",
+    "/x",
+    "\\x",
+    "..\\x",
+    "set\\..\\..\\x",
+    "C:/x",
+    "C:x",
+    "//host/a/x",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_member_outside_the_target_is_refused_and_nothing_written(tmp_path, name):
+    folder = tmp_path / "one" / "two"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("set/01/t000.tif", b"frame")
+        file.writestr(name, b"must not be written")
+        file.writestr("set/01/t001.tif", b"frame")
+    with pytest.raises(ValueError, match=r"a\.zip: the member .* outside the target folder"):
+        unpack(tmp_path / "a.zip", folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.zip"]
+
+
+def test_a_symbolic_link_is_refused(tmp_path):
+    link = zipfile.ZipInfo("set/link")
+    link.create_system = 3
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(link, "../..")
+    with pytest.raises(ValueError, match="the member 'set/link'"):
+        unpack(tmp_path / "a.zip", tmp_path / "target")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.zip"]
+
+
+def test_the_archive_known_and_another(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"known")
+    known = hashlib.sha256(b"known").hexdigest()
+    check_archive(path, known, "https://example.org/a.zip")
+    path.write_bytes(b"other")
+    found = hashlib.sha256(b"other").hexdigest()
+    with pytest.raises(ValueError, match=f"a.zip: .* SHA-256 {found}, expected {known}"):
+        check_archive(path, known, "https://example.org/a.zip")

@@ -1,0 +1,76 @@
+"""The pixel error against the organisers' outputs and against counting by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tests.metrics.reference import each_case, load
+from unet2015.metrics.pixel import pixel_counts, pixel_error
+from unet2015.metrics.sweep import CHALLENGE_THRESHOLDS, check_stacks
+
+MASKS = arrays(bool, (2, 4, 5))
+PROPOSALS = arrays(np.float32, (2, 4, 5), elements=st.sampled_from([0, 0.1, 0.3, 0.5, 0.7, 1]))
+
+
+@each_case()
+def test_counts_and_error_are_the_organisers(case: Path) -> None:
+    labels, probability, expected = load(case)
+    counts = pixel_counts(*check_stacks(labels, probability), CHALLENGE_THRESHOLDS)
+    score = pixel_error(labels, probability)
+    for t, figures in enumerate(expected["per_threshold"]):
+        pixel = figures["pixel"]
+        assert counts[t].tolist() == [pixel["tp"], pixel["fp"], pixel["fn"]]
+        assert score.curve[t] == pytest.approx(1 - pixel["fscore"], rel=0, abs=1e-12)
+    assert score.value == pytest.approx(expected["challenge"]["pixel_error"], rel=0, abs=1e-12)
+
+
+def test_probability_is_compared_in_double_and_strictly() -> None:
+    values = np.array([[0.3, 0.6, 0.7, 0.5]], np.float32)
+    cells, proposal = check_stacks(np.ones((1, 4), bool), values)
+    counts = pixel_counts(cells, proposal, [0.3, 0.5, 0.6, 0.7])
+    # float32(0.3) and float32(0.6) lie above the doubles, float32(0.7) below
+    assert counts[:, 0].tolist() == [4, 2, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "probability", "error"),
+    [
+        ([1, 1, 0], [1, 1, 0], 0.0),
+        ([1, 1, 0], [0, 0, 0], 1.0),  # precision 1, recall 0
+        ([0, 0, 0], [1, 1, 0], 1.0),  # precision 0, recall 1
+        ([0, 0, 0], [0, 0, 0], 0.0),  # nothing to find, nothing found
+        ([1, 1, 0], [0, 0, 1], 1.0),  # both 0
+        ([1, 1, 0], [1, 0, 0], 1 / 3),  # P = 1, R = 1/2, F = 2/3
+    ],
+)
+def test_edges_of_the_f_score(labels: list, probability: list, error: float) -> None:
+    score = pixel_error(np.array([labels]), np.array([probability], float), thresholds=(0.5,))
+    assert score.value == pytest.approx(error)
+
+
+@settings(deadline=None, max_examples=50)
+@given(MASKS, PROPOSALS)
+def test_curve_is_that_of_pixels_counted_one_by_one(
+    labels: np.ndarray, probability: np.ndarray
+) -> None:
+    score = pixel_error(labels, probability)
+    for threshold, error in zip(score.thresholds, score.curve, strict=True):
+        tp = fp = fn = 0
+        for cell, p in zip(labels.flat, probability.flat, strict=True):
+            tp += cell and float(p) > threshold
+            fp += not cell and float(p) > threshold
+            fn += cell and not float(p) > threshold
+        # 2TP / (2TP + FP + FN) is the F-score where there is a true positive
+        f = 2 * tp / (2 * tp + fp + fn) if tp else float(fp + fn == 0)
+        assert error == pytest.approx(1 - f, abs=1e-12)
+    assert score.value == min(score.curve)
+
+
+@settings(deadline=None, max_examples=20)
+@given(MASKS)
+def test_labels_as_their_own_proposal_score_0(labels: np.ndarray) -> None:
+    assert pixel_error(labels, labels.astype(np.float32)).value == 0

@@ -1,0 +1,252 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.spatial import distance
+from skimage.measure import label
+
+from unet2015.data.tiff import read_instance_labels
+from unet2015.metrics.segmentation import (
+    accuracy,
+    dice,
+    iou,
+    object_overlaps,
+    segmentation_accuracy,
+)
+
+STACKS = array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=6)
+IDS = st.sampled_from([0, 0, 1, 2, 3, 2**31 - 1])
+
+
+def pairs(elements, dtype, shapes=STACKS):
+    """Two arrays of one shape."""
+    return shapes.flatmap(lambda shape: st.tuples(*[arrays(dtype, shape, elements=elements)] * 2))
+
+
+def brute_force_seg(truth, predicted):
+    """The definition, object by object, with sets of pixels."""
+    values = []
+    for plane, other in zip(truth, predicted, strict=True):
+        for reference in np.unique(plane[plane > 0]):
+            r = set(zip(*np.nonzero(plane == reference), strict=True))
+            value = 0.0
+            for candidate in np.unique(other[other > 0]):
+                s = set(zip(*np.nonzero(other == candidate), strict=True))
+                if len(r & s) > 0.5 * len(r):
+                    value = len(r & s) / len(r | s)
+            values.append(value)
+    return values
+
+
+@settings(deadline=None)
+@given(pairs(IDS, np.int32))
+def test_seg_equals_the_definition_by_sets(stacks):
+    truth, predicted = stacks
+    expected = brute_force_seg(truth, predicted)
+    overlaps = object_overlaps(truth, predicted)
+    np.testing.assert_allclose(overlaps.jaccard, expected, rtol=0, atol=1e-15)
+    assert ((overlaps.match > 0) == (overlaps.jaccard > 0)).all()
+    if expected:
+        assert segmentation_accuracy(truth, predicted) == pytest.approx(np.mean(expected))
+
+
+@settings(deadline=None)
+@given(pairs(IDS, np.int32), st.integers(0, 2**32 - 1))
+def test_seg_does_not_depend_on_the_numbers(stacks, seed):
+    truth, predicted = stacks
+    renamed = np.array([0, *(1 + np.random.default_rng(seed).permutation(4))])
+    ids = np.unique(predicted)
+    if not truth.any():
+        return
+    other = renamed[np.searchsorted(ids, predicted) + (ids[0] != 0)]
+    assert segmentation_accuracy(truth, other) == segmentation_accuracy(truth, predicted)
+
+
+def test_seg_of_a_known_case():
+    truth = np.zeros((2, 6, 6), np.uint16)
+    predicted = np.zeros((2, 6, 6), np.uint16)
+    truth[0, :2, :5] = 4  # 10 px: 6 of them and 2 others are predicted -> 6 / 12
+    predicted[0, 0, :3] = predicted[0, 1, :3] = predicted[0, 2, :2] = 1
+    truth[0, 4, :4] = 5  # 4 px: exactly half of them is no match
+    predicted[0, 4, :2] = 2
+    truth[1, 0, 0] = 4  # the same id in the next image is another object
+    predicted[1, 0, 0] = 9
+    predicted[1, 3:, 3:] = 3  # false positives cost nothing
+    overlaps = object_overlaps(truth, predicted)
+    assert overlaps.image.tolist() == [0, 0, 1]
+    assert overlaps.reference.tolist() == [4, 5, 4]
+    assert overlaps.match.tolist() == [1, 0, 9]
+    assert overlaps.jaccard.tolist() == [0.5, 0.0, 1.0]
+    # pooled over objects: the mean over images would be (0.25 + 1) / 2
+    assert segmentation_accuracy(truth, predicted) == 0.5
+
+
+def test_of_a_merged_pair_only_the_larger_cell_scores():
+    truth = np.zeros((10, 10), int)
+    truth[:6], truth[7:] = 1, 2
+    merged = np.ones((10, 10), int)
+    assert object_overlaps(truth, merged).jaccard.tolist() == [0.6, 0.3]
+    # each lies wholly in the merged object; split in the middle, both match their own half
+    assert segmentation_accuracy(truth, np.asarray(label(truth > 0, connectivity=1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "words"),
+    [
+        (np.zeros((2, 2), int), np.ones((2, 2), int), "no object"),
+        (np.ones((2, 2), int), np.ones((2, 3), int), "both must be the same"),
+        (np.ones((2, 2)), np.ones((2, 2), int), "must be integers"),
+        (np.ones((2, 2), int), np.ones((2, 2), bool), "label a mask's components"),
+        (np.ones((2, 2), int), -np.ones((2, 2), int), "id -1"),
+        (np.ones(4, int), np.ones(4, int), r"must be \(H, W\)"),
+        (np.ones((0, 2), int), np.ones((0, 2), int), "none of them 0"),
+    ],
+)
+def test_seg_refuses_what_it_cannot_score(truth, predicted, words):
+    with pytest.raises(ValueError, match=words):
+        segmentation_accuracy(truth, predicted)
+
+
+@pytest.mark.parametrize("dataset", ["PhC-C2DH-U373", "DIC-C2DH-HeLa"])
+def test_seg_of_the_cell_tracking_challenge(dataset):
+    """Properties only; every fourth frame, among them the two of U373 with a cell in pieces."""
+    if "UNET2015_DATA" not in os.environ:
+        pytest.skip("UNET2015_DATA is not set: the Cell Tracking data are not part of the project")
+    folder = Path(os.environ["UNET2015_DATA"]) / dataset
+    paths = sorted(folder.glob("0[12]_GT/SEG/*.tif"))[1::4]
+    if not paths:
+        pytest.skip(f"$UNET2015_DATA has no {dataset}")
+    truth = np.concatenate([read_instance_labels(path) for path in paths])
+    assert segmentation_accuracy(truth, truth) == 1
+    overlaps = object_overlaps(truth, truth)
+    assert len(overlaps.image) == sum(len(np.unique(plane)) - 1 for plane in truth)
+    np.testing.assert_array_equal(overlaps.match, overlaps.reference)
+    assert segmentation_accuracy(truth, np.zeros_like(truth)) == 0
+    # as one object per frame, no cell keeps a Jaccard index of 1 unless it is alone in its frame
+    merged = object_overlaps(truth, (truth > 0).astype(np.uint8))
+    alone = np.bincount(merged.image, minlength=len(truth))[merged.image] == 1
+    np.testing.assert_array_equal(merged.jaccard == 1, alone)
+    # SEG does not punish what is predicted elsewhere: one cell taken out of the reference
+    without = np.where(truth == truth.max(), 0, truth)
+    assert segmentation_accuracy(without, truth) == 1
+    assert segmentation_accuracy(truth, without) < 1
+    # silver truth names cells otherwise and has them all; it agrees well, not wholly
+    silver = [Path(str(path).replace("_GT", "_ST")) for path in paths]
+    if all(path.exists() for path in silver):
+        other = np.concatenate([read_instance_labels(path) for path in silver])
+        assert 0.7 < segmentation_accuracy(truth, other) < 1
+
+
+MASKS = pairs(st.booleans(), bool, array_shapes(min_dims=1, max_dims=3, max_side=8))
+
+
+@settings(deadline=None)
+@given(MASKS)
+def test_masks_equal_scipys_distances(masks):
+    truth, prediction = masks
+    flat = truth.ravel(), prediction.ravel()
+    assert iou(truth, prediction) == pytest.approx(1 - distance.jaccard(*flat))
+    if truth.any() or prediction.any():  # SciPy divides 0 by 0 otherwise
+        assert dice(truth, prediction) == pytest.approx(1 - distance.dice(*flat))
+    assert accuracy(truth, prediction) == pytest.approx(1 - distance.hamming(*flat))
+
+
+@settings(deadline=None)
+@given(MASKS)
+def test_dice_and_iou_are_functions_of_each_other(masks):
+    truth, prediction = masks
+    for threshold in (0.5, None):
+        j = iou(truth, prediction, threshold)
+        assert dice(truth, prediction, threshold) == pytest.approx(2 * j / (1 + j))
+        assert iou(prediction, truth, threshold) == j
+
+
+PROBABILITIES = array_shapes(min_dims=2, max_dims=3, max_side=6).flatmap(
+    lambda shape: st.tuples(
+        arrays(bool, shape),
+        arrays(np.float32, shape, elements=st.floats(0, 1, width=32)),
+        arrays(bool, shape),
+    )
+)
+
+
+@settings(deadline=None)
+@given(PROBABILITIES, st.sampled_from([0.0, 0.3, 0.5, 0.6, 1.0]))
+def test_thresholded_and_ignored_by_counting(case, threshold):
+    truth, probability, ignore = case
+    if ignore.all():
+        with pytest.raises(ValueError, match="no pixel is left"):
+            iou(truth, probability, threshold, ignore=ignore)
+        return
+    tp = fp = fn = tn = 0
+    for t, p, out in zip(truth.flat, probability.flat, ignore.flat, strict=True):
+        cell = float(p) > threshold  # in double
+        tp, fp = tp + (t and cell and not out), fp + (not t and cell and not out)
+        fn, tn = fn + (t and not cell and not out), tn + (not t and not cell and not out)
+    positives = tp + fp + fn
+    assert iou(truth, probability, threshold, ignore=ignore) == (tp / positives if positives else 1)
+    expected = 2 * tp / (2 * tp + fp + fn) if positives else 1
+    assert dice(truth, probability, threshold, ignore=ignore) == expected
+    expected = (tp + tn) / (positives + tn)
+    assert accuracy(truth, probability, threshold, ignore=ignore) == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(PROBABILITIES)
+def test_soft_sums(case):
+    truth, probability, _ = case
+    t, p = truth.astype(float), probability.astype(float)
+    total = t.sum() + p.sum()
+    if total == 0:
+        assert iou(truth, probability, None) == dice(truth, probability, None) == 1
+        return
+    union = (t + p - t * p).sum()
+    assert iou(truth, probability, None) == pytest.approx((t * p).sum() / union)
+    assert dice(truth, probability, None) == pytest.approx(2 * (t * p).sum() / total)
+    assert accuracy(truth, probability, None) == pytest.approx(np.mean(1 - np.abs(t - p)))
+
+
+def test_the_threshold_is_compared_in_double():
+    """float32 0.3 is above 0.3 and float32 0.6 too (0.6000000238), 0.7 is below 0.7."""
+    probability = np.array([0.3, 0.7], np.float32)
+    truth = np.array([True, True])
+    assert accuracy(truth[:1], probability[:1], 0.3) == 1
+    assert accuracy(truth[1:], probability[1:], 0.7) == 0
+
+
+@pytest.mark.parametrize("metric", [iou, dice, accuracy])
+def test_masks_may_be_stored_in_several_ways(metric: Callable[..., float]):
+    rng = np.random.default_rng(0)
+    truth, prediction = rng.random((2, 3, 8, 8)) > 0.4
+    expected = metric(truth, prediction)
+    assert 0 < expected < 1
+    for factor, dtype in ((1, np.uint8), (255, np.uint8), (1, np.int64), (255, np.uint16)):
+        assert metric(truth.astype(dtype) * factor, prediction.astype(dtype) * factor) == expected
+    assert metric(truth, prediction.astype(np.float32)) == expected
+    assert metric(truth, prediction, ignore=np.zeros(truth.shape, np.uint8)) == expected
+
+
+@pytest.mark.parametrize("metric", [iou, dice, accuracy])
+@pytest.mark.parametrize(
+    ("truth", "prediction", "more", "words"),
+    [
+        ([0, 2], [0.0, 1.0], {}, "must be a mask"),
+        ([0, 1], np.array([0, 128], np.uint8), {}, "divide by 255"),
+        ([0, 1], [0.0, 1.5], {}, "sigmoid"),
+        ([0, 1], [0.0, np.nan], {}, r"must be probabilities in \[0, 1\]"),
+        ([0, 1], [0.0, 1.0, 1.0], {}, "both must be the same"),
+        ([0, 1], [0.0, 1.0], {"threshold": 128}, "threshold = 128"),
+        ([0, 1], [0.0, 1.0], {"threshold": float("nan")}, "threshold = nan"),
+        ([0, 1], [0.0, 1.0], {"ignore": [True]}, "both must be the same"),
+        ([0, 1], [0.0, 1.0], {"ignore": [1, 1]}, "no pixel is left"),
+        ([], np.array([], float), {}, "no pixel is left"),
+    ],
+)
+def test_masks_refuse_what_they_cannot_score(metric, truth, prediction, more, words):
+    with pytest.raises(ValueError, match=words):
+        metric(np.asarray(truth), np.asarray(prediction), **more)

@@ -1,0 +1,139 @@
+"""The benchmark on a small crop, and the plain implementation against the organisers' outputs."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unet2015 import metric_benchmark, metrics
+from unet2015 import metric_benchmark_plain as plain
+from unet2015.data.tiff import read_stack
+from unet2015.metric_benchmark import GOOD, NOISY, a_prediction, benchmark
+
+CASES = ("c02_shift123", "c06_blur_noise", "c12_all_background", "c15_crop64", "c23_random_blobs")
+SMALL: dict[str, Any] = {"slices": 2, "size_px": 64, "plain_slices": 1, "repeats": 1}
+
+
+@pytest.fixture
+def without_data(monkeypatch, tmp_path):
+    """Neither $UNET2015_DATA nor a cache of this user."""
+    monkeypatch.delenv("UNET2015_DATA", raising=False)
+    for name in ("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+
+def test_the_table_on_a_small_phantom(without_data, tmp_path):
+    text = benchmark(output=tmp_path / "folder" / "metrics.md", **SMALL)
+    assert (tmp_path / "folder" / "metrics.md").read_text(encoding="utf-8") == text
+    assert "phantom" in text
+    assert "2 × 64 × 64" in text
+    assert "Hardware: " in text
+    assert f"unet2015 {importlib.metadata.version('unet2015')}" in text
+    assert "First call" in text
+    assert "Peak memory above the inputs" in text
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")][1:]
+    parts = ["pixel error", "Rand error", "warping error", "V^Rand, thinned", "V^Info, thinned"]
+    parts.append("whole protocol")
+    expected = [(k, part) for k in ("noisy", "good") for part in parts]
+    assert [(row[0].strip(), row[1].strip()) for row in rows] == expected
+    for _, _, ours, _, plain_per_slice, faster, difference in rows:
+        ratio = float(plain_per_slice) / (float(ours) / 2)
+        assert float(faster.rstrip(" ×")) == pytest.approx(ratio, rel=0.02, abs=0.06)  # rounding
+        assert float(difference) <= metric_benchmark.TOLERANCE
+
+
+def test_the_real_labels_are_used_where_they_are(tmp_path):
+    if not os.environ.get("UNET2015_DATA"):
+        pytest.skip("UNET2015_DATA is not set: the EM stack is not part of the project")
+    text = benchmark(**SMALL)
+    assert "ISBI 2012 training labels" in text
+    assert re.search(r"made by: python \S", text)
+
+
+def test_a_disagreement_ends_the_benchmark(without_data, monkeypatch, tmp_path):
+    right = metrics.rand_error
+
+    def wrong(labels, probability):
+        score = right(labels, probability)
+        return dataclasses.replace(score, curve=(score.curve[0] + 1e-9, *score.curve[1:]))
+
+    monkeypatch.setattr(metrics, "rand_error", wrong)
+    with pytest.raises(RuntimeError, match="Rand error: differs from the plain implementation"):
+        benchmark(output=tmp_path / "metrics.md", **SMALL)
+    assert not (tmp_path / "metrics.md").exists()
+
+
+def test_memory_that_a_call_takes_and_gives_back_is_seen():
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of the resident memory can be set back on Linux only")
+    seen = metric_benchmark._memory_above_inputs(lambda: np.ones(8 * 2**20).sum())
+    if seen is None:
+        pytest.skip("/proc/self/clear_refs cannot be written to here")
+    assert 60 * 2**20 < seen < 80 * 2**20
+    assert (metric_benchmark._memory_above_inputs(lambda: None) or 0) < 8 * 2**20
+
+
+def test_the_predictions_are_noisy_and_good():
+    labels = np.zeros((2, 64, 64), bool)
+    labels[:, 4:30, 4:60] = labels[:, 34:60, 4:60] = True
+    noisy, good = a_prediction(labels, *NOISY), a_prediction(labels, *GOOD)
+    for prediction in (noisy, good):
+        assert prediction.dtype == np.float32
+        np.testing.assert_array_equal(prediction * 1024, np.round(prediction * 1024))
+        np.testing.assert_array_equal(prediction >= 0, prediction <= 1)
+    assert ((good > 0.5) != labels).mean() < 0.03 < ((noisy > 0.5) != labels).mean()
+    assert not np.array_equal(noisy[0], noisy[1])
+    np.testing.assert_array_equal(noisy, a_prediction(labels, *NOISY))
+    # the noise is white noise blurred by 2.5 px: next pixels correlate by exp(-1 / (4 * 2.5**2))
+    flat = np.zeros((4, 256, 256), bool)
+    logit = a_prediction(flat, 0.0, 0.5).astype(float)
+    logit = np.log(logit / (1 - logit))
+    assert logit.std() == pytest.approx(0.5, rel=0.01)
+    next_to = np.corrcoef(logit[:, :, 1:].ravel(), logit[:, :, :-1].ravel())[0, 1]
+    assert next_to == pytest.approx(np.exp(-1 / 25), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"slices": 31}, "slices = 31: must be an integer from 1 to 30"),
+        ({"size_px": 16}, "size_px = 16"),
+        ({"slices": 2, "plain_slices": 3}, "plain_slices = 3: must be an integer from 1 to 2"),
+        ({"repeats": 0}, "repeats = 0"),
+    ],
+)
+def test_benchmark_refuses_counts_that_make_no_sense(options, words):
+    with pytest.raises(ValueError, match=words):
+        benchmark(**options)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_plain_implementation_equals_the_organisers(case):
+    """What ours is timed against is right itself: at every threshold."""
+    if not os.environ.get("UNET2015_DATA"):
+        pytest.skip("UNET2015_DATA is not set: the organisers' outputs lie beside it")
+    folder = Path(os.environ["UNET2015_DATA"]).parent / "metrics_reference" / case
+    if not folder.exists():
+        pytest.skip(f"no {case} in metrics_reference beside $UNET2015_DATA")
+    expected = json.loads((folder / "expected.json").read_text())["per_threshold"]
+    labels, probability = read_stack(folder / "labels.tif") > 0, read_stack(folder / "proposal.tif")
+    found = plain.all_curves(labels, probability, metrics.challenge_thresholds())
+    for metric, values in {
+        "pixel_error": [1 - number(e["pixel"]["fscore"]) for e in expected],
+        "rand_error": [1 - number(e["rand_fr"]["fscore"]) for e in expected],
+        "warping_error": [e["warping_error_splits_mergers_r20"] for e in expected[:10]],
+        "v_rand_thinned": [number(e["rand_fr_thin_macro"]["fscore"]) for e in expected],
+        "v_info_thinned": [number(e["vinfo_fr_thin"]) for e in expected],
+    }.items():
+        np.testing.assert_allclose(found[metric], values, rtol=0, atol=1e-12, err_msg=metric)
+
+
+def number(value: float | str) -> float:
+    """'NaN' counts as an F-score of 0."""
+    return 0.0 if isinstance(value, str) else value

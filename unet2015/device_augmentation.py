@@ -1,0 +1,301 @@
+"""Training tiles made on the device that trains: `augmentation.TileSequence` in PyTorch.
+
+A step on a fast accelerator is shorter than the CPU needs for a tile. The CPU still draws the
+random numbers, so that tile k is the same wherever it is made; the device evaluates the splines,
+for the pixels of the tile only and without the CPU ever waiting for it. What a tile is, and which
+parts of it the paper leaves open, stands in `augmentation` and `deformation`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.ndimage import map_coordinates, spline_filter
+from torch import Tensor
+
+from unet2015.augmentation import (
+    Draw,
+    TileSequence,
+    draw_augmentation,
+    tile_corner,
+    turn_and_flip,
+)
+from unet2015.config import AugmentationConfig
+
+_RIM_PX = 2
+"""Mirrored pixels kept beyond each border: how far a cubic spline reaches."""
+_PLACE, _GRAY = 9, 3
+"""Numbers in the first two parts of a tile's parameters (`DeviceTiles._parameters`)."""
+
+
+class DeviceTile(NamedTuple):
+    """What one step learns from, on the device (`augmentation.TrainingTile` is its twin)."""
+
+    image: Tensor
+    """(C, h, w) float32 in [0, 1]; h = w = the input tile's side."""
+    labels: Tensor
+    """(o, o) uint8 classes; o = the output tile's side."""
+    weights: Tensor
+    """(o, o) float32 ≥ 0, Eq. 2; 0 = ignore."""
+
+
+class Planes(NamedTuple):
+    """All samples on the device, laid end to end so that one program serves images of any size."""
+
+    images: Tensor
+    """(C, N) float32: the spline coefficients, each image with its mirrored rim, row by row."""
+    labels: Tensor
+    """(N,) uint8, laid out likewise."""
+    weights: Tensor
+    """(N,) float32, laid out likewise."""
+    basis: Tensor
+    """(M, points + 2) float64, for each row or column x of an image of n pixels: the B-spline
+    weights of the coarse grid's points, x - (n - 1) / 2, and 1; one block per n that occurs."""
+    steps: Tensor
+    """(h,) int64: rows or columns of the input tile, 0 = the output tile's first."""
+
+
+class DeviceTiles:
+    """`augmentation.TileSequence` computed on a device (paper §3.1): the same tile k, as tensors.
+
+    Equal to it within rounding: image to 1e-4, weights to 1e-4 of their maximum, labels wherever
+    the position that is read does not lie halfway between two pixels. A tile is queued on the
+    current stream of the device and returned at once. Memory: 4·C + 5 bytes per pixel of all
+    samples. Positions are float64, as float32 leaves only 4 digits after the point of pixel 1000.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[np.ndarray] | np.ndarray,
+        labels: Sequence[np.ndarray] | np.ndarray,
+        weights: Sequence[np.ndarray] | np.ndarray,
+        config: AugmentationConfig,
+        *,
+        input_tile_px: int,
+        output_tile_px: int,
+        seed: int,
+        device: str | torch.device,
+        compiled: bool = False,
+    ) -> None:
+        """As `TileSequence`, but all images have the same number of channels.
+
+        device: where the samples are kept and the tiles are made; it needs float64. compiled:
+        join the operations of a tile with torch.compile at the first one (our choice: not, since
+        it takes some seconds and a compiler); equal within rounding. Raises ValueError as
+        `TileSequence`, and for images of less than 2×2 px if they are to be rotated or deformed.
+        """
+        self._device = torch.device(device)
+        if self._device.type == "mps":
+            raise ValueError(
+                "device = mps: has no float64, which positions need; use augmentation.TileSequence"
+            )
+        self._sequence = TileSequence(
+            images,
+            labels,
+            weights,
+            config,
+            input_tile_px=input_tile_px,
+            output_tile_px=output_tile_px,
+            seed=seed,
+        )
+        self._config = config
+        self._output_tile_px = output_tile_px
+        self._margin_px = (input_tile_px - output_tile_px) // 2
+        shapes = [image.shape for image, _, _ in self._sequence.samples]
+        _check_shapes(shapes, config)
+        starts = np.cumsum([0] + [(h + 2 * _RIM_PX) * (w + 2 * _RIM_PX) for _, h, w in shapes])
+        self._starts = starts.tolist()
+        self._pixel_numbers = {(h, w): _pixel_numbers(h, w) for _, h, w in shapes}
+        self._planes, self._basis_starts = self._lay_out()
+        self._make = torch.compile(make_tile) if compiled else make_tile
+
+    def __len__(self) -> int:
+        """More than any training uses: the sequence has no end."""
+        return len(self._sequence)
+
+    def __getitem__(self, k: int) -> DeviceTile:
+        """Tile k ≥ 0 of this seed, on the device."""
+        index, rng = self._sequence.source(k)
+        draw = draw_augmentation(self._config, rng)
+        parameters = torch.from_numpy(self._parameters(index, draw))
+        if self._device.type == "cuda":
+            parameters = parameters.pin_memory()  # or else the CPU waits for the copy
+        return self._make(
+            self._planes,
+            parameters.to(self._device, non_blocking=True),
+            self._config.image_order,
+            self._margin_px,
+        )
+
+    def _lay_out(self) -> tuple[Planes, dict[int, int]]:
+        """The samples on the device, and where the basis of each image side begins."""
+        samples = self._sequence.samples
+        order = self._config.image_order
+        images = [[_coefficients(plane, order) for plane in image] for image, _, _ in samples]
+        sides = sorted({side for _, labels, _ in samples for side in labels.shape})
+        blocks = [_basis(side, self._config.elastic_points) for side in sides]
+        starts = np.cumsum([0, *sides[:-1]]).tolist()
+        arrays = (
+            np.concatenate([np.stack([_with_rim(p) for p in image]) for image in images], axis=1),
+            np.concatenate([_with_rim(labels) for _, labels, _ in samples]),
+            np.concatenate([_with_rim(weights) for _, _, weights in samples]),
+            np.concatenate(blocks),
+            np.arange(-self._margin_px, self._output_tile_px + self._margin_px),
+        )
+        planes = Planes(*(torch.from_numpy(array).to(self._device) for array in arrays))
+        return planes, dict(zip(sides, starts, strict=True))
+
+    def _parameters(self, index: int, draw: Draw) -> np.ndarray:
+        """All that the device must know of a tile, as one float64 vector.
+
+        9 integers: the tile's corner, the turned image's size, where the basis of its rows and
+        columns begins, the number of its first pixel among all, and the steps to the next row and
+        column; 3 gray values: black, white - black, gamma; then `_position_matrix`.
+        """
+        hw = self._sequence.samples[index][1].shape
+        # right angles and mirroring cost the device nothing: they only change the steps
+        numbers = turn_and_flip(self._pixel_numbers[hw], draw)
+        height, width = (side - 2 * _RIM_PX for side in numbers.shape)
+        first = int(numbers[_RIM_PX, _RIM_PX])
+        place = (
+            *tile_corner((height, width), self._output_tile_px, self._config, draw),
+            *(height, width),
+            *(self._basis_starts[height], self._basis_starts[width]),
+            self._starts[index] + first,
+            int(numbers[_RIM_PX + 1, _RIM_PX]) - first,
+            int(numbers[_RIM_PX, _RIM_PX + 1]) - first,
+        )
+        gray = (draw.black, draw.white - draw.black, draw.gamma)
+        return np.concatenate([place, gray, _position_matrix(draw, height, width).ravel()])
+
+
+def make_tile(planes: Planes, parameters: Tensor, image_order: int, margin_px: int) -> DeviceTile:
+    """One training tile from its drawn parameters (paper §3.1), without waiting for the device.
+
+    parameters: the vector of `DeviceTiles._parameters`, on the planes' device. margin_px: between
+    the border of the input tile and that of the output tile.
+    """
+    place = parameters[:_PLACE].long()
+    black, contrast, gamma = parameters[_PLACE : _PLACE + _GRAY].float().unbind()
+    terms = planes.basis.shape[1]
+    matrix = parameters[_PLACE + _GRAY :].view(2, terms, terms)
+    corner, size, block, (start, *step) = place[:2], place[2:4], place[4:6], place[6:].unbind()
+    # where the tile reaches over the border, the deformed image is mirrored, then it is deformed
+    inside = _mirrored(planes.steps + corner[:, None], size[:, None])
+    rows, columns = planes.basis[inside + block[:, None]]
+    positions = _mirrored(rows @ matrix @ columns.T, size[:, None, None])
+    image = _interpolate(planes.images, positions, image_order, start, step)
+    image = image.clamp(0, 1).pow(gamma).mul(contrast).add(black).clamp(0, 1)
+
+    output = slice(margin_px, positions.shape[-1] - margin_px)
+    positions = positions[:, output, output]
+    nearest = _pixels(positions, 0, start, step)
+    (weights,) = _interpolate(planes.weights[None], positions, 1, start, step)
+    ignored = planes.weights[nearest] == 0
+    return DeviceTile(image, planes.labels[nearest], weights.masked_fill(ignored, 0))
+
+
+def _mirrored(positions: Tensor, size: Tensor) -> Tensor:
+    """Positions mirrored at 0 and size - 1, without repeating the edge; all 0 for size 1."""
+    period = (2 * size - 2).clamp(min=1)
+    positions = positions.remainder(period)
+    return torch.minimum(positions, period - positions)
+
+
+def _interpolate(
+    planes: Tensor, positions: Tensor, order: int, start: Tensor, step: Sequence[Tensor]
+) -> Tensor:
+    """(C, h, w) spline values at (2, h, w) positions, from (C, N) coefficients of that order."""
+    first = _pixels(positions, order, start, step)
+    if order == 0:
+        return planes[:, first]
+    taps = torch.arange(order + 1, device=planes.device)
+    to_pixel = (taps * step[0])[:, None] + taps * step[1]
+    row_weights, column_weights = _weights(positions, order).unbind(1)
+    total = torch.zeros((), device=planes.device)
+    for row, row_weight in enumerate(row_weights):
+        line = torch.zeros((), device=planes.device)
+        for column, column_weight in enumerate(column_weights):
+            line = line + column_weight * planes[:, first + to_pixel[row, column]]
+        total = total + row_weight * line
+    return total
+
+
+def _pixels(positions: Tensor, order: int, start: Tensor, step: Sequence[Tensor]) -> Tensor:
+    """(h, w) int64: the number of the first pixel that a spline of this order reads."""
+    row, column = (_knot(positions, order).long() - order // 2).unbind()
+    return start + row * step[0] + column * step[1]
+
+
+def _knot(positions: Tensor, order: int) -> Tensor:
+    """The pixel that a spline is centred on: the one before (odd order) or the nearest one."""
+    return (positions if order % 2 else positions + 0.5).floor()
+
+
+def _weights(positions: Tensor, order: int) -> Tensor:
+    """(order + 1, 2, h, w) float32: B-spline weights of the pixels around (2, h, w) positions."""
+    t = (positions - _knot(positions, order)).float()
+    if order == 1:
+        return torch.stack([1 - t, t])
+    if order == 2:
+        return torch.stack([(0.5 - t) ** 2 / 2, 0.75 - t**2, (0.5 + t) ** 2 / 2])
+    t = torch.stack([t, 1 - t])  # to the pixel before and to the one after
+    near, far = 2 / 3 - t**2 * (1 - t / 2), t**3 / 6
+    return torch.stack([far[1], near[0], near[1], far[0]])
+
+
+def _check_shapes(shapes: Sequence[tuple[int, ...]], config: AugmentationConfig) -> None:
+    deformed = config.rotation == "any" or config.elastic_sigma_px > 0
+    for index, (channels, height, width) in enumerate(shapes):
+        if channels != shapes[0][0]:
+            raise ValueError(
+                f"sample {index}: image of {channels} channels: must have as many as sample 0, "
+                f"{shapes[0][0]}"
+            )
+        if deformed and min(height, width) < 2:
+            raise ValueError(
+                f"sample {index}: image of {height}×{width} px: must have at least 2×2 px to be "
+                "rotated or deformed"
+            )
+
+
+def _pixel_numbers(height: int, width: int) -> np.ndarray:
+    shape = height + 2 * _RIM_PX, width + 2 * _RIM_PX
+    return np.arange(shape[0] * shape[1]).reshape(shape)
+
+
+def _coefficients(plane: np.ndarray, order: int) -> np.ndarray:
+    """The B-spline coefficients that interpolate an image; the image itself for order 0 and 1."""
+    if order < 2:
+        return plane
+    return spline_filter(plane, order, output=np.float64, mode="mirror").astype(np.float32)
+
+
+def _with_rim(plane: np.ndarray) -> np.ndarray:
+    return np.pad(plane, _RIM_PX, mode="reflect").ravel()
+
+
+def _basis(size: int, points: int) -> np.ndarray:
+    """(size, points + 2) float64: see `Planes.basis`."""
+    on_grid = np.linspace(0, points - 1, size)
+    splines = [
+        map_coordinates(point, [on_grid], order=3, mode="mirror") for point in np.eye(points)
+    ]
+    return np.stack([*splines, np.arange(size) - (size - 1) / 2, np.ones(size)], axis=1)
+
+
+def _position_matrix(draw: Draw, height: int, width: int) -> np.ndarray:
+    """(2, points + 2, points + 2): where pixel (r, c) is read is basis(r)ᵀ · matrix · basis(c).
+
+    This is R·(x − c) + c + d(x) of `deformation` as one product: the field of the coarse grid, and
+    in the last rows and columns the rotation about the image's centre.
+    """
+    points = draw.displacement.shape[1]
+    matrix = np.zeros((2, points + 2, points + 2))
+    matrix[:, :points, :points] = draw.displacement
+    angle = np.deg2rad(draw.angle_deg)
+    matrix[:, points, points + 1] = np.cos(angle), -np.sin(angle)  # of the row
+    matrix[:, points + 1, points] = np.sin(angle), np.cos(angle)  # of the column
+    matrix[:, points + 1, points + 1] = (height - 1) / 2, (width - 1) / 2
+    return matrix

@@ -1,0 +1,53 @@
+"""The metrics of the ISBI 2012 EM challenge and of the Cell Tracking Challenge.
+
+The challenge's figures follow the organisers' evaluation scripts of 22 January 2015 and 12 January
+2016 to the last digit (paper §4, Table 1); SEG, IoU and Dice serve Table 2 and the
+re-implementations. NumPy arrays in, numbers out.
+"""
+
+from unet2015.metrics.challenge import ChallengeScores, challenge_scores
+from unet2015.metrics.labelling import components
+from unet2015.metrics.pixel import pixel_error
+from unet2015.metrics.rand import rand_error, v_info, v_rand
+from unet2015.metrics.segmentation import (
+    ObjectOverlaps,
+    accuracy,
+    dice,
+    iou,
+    object_overlaps,
+    segmentation_accuracy,
+)
+from unet2015.metrics.sweep import Score, challenge_thresholds, check_stacks
+from unet2015.metrics.thinning import watershed_segments
+from unet2015.metrics.warping import (
+    MISMATCH_CLASSES,
+    Mismatches,
+    guarded_warping_error,
+    mismatches,
+    warping_error,
+)
+
+__all__ = [
+    "MISMATCH_CLASSES",
+    "ChallengeScores",
+    "Mismatches",
+    "ObjectOverlaps",
+    "Score",
+    "accuracy",
+    "challenge_scores",
+    "challenge_thresholds",
+    "check_stacks",
+    "components",
+    "dice",
+    "guarded_warping_error",
+    "iou",
+    "mismatches",
+    "object_overlaps",
+    "pixel_error",
+    "rand_error",
+    "segmentation_accuracy",
+    "v_info",
+    "v_rand",
+    "warping_error",
+    "watershed_segments",
+]
