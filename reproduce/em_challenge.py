@@ -26,16 +26,16 @@ import tyro
 
 import experiments
 from unet2015 import em, tables
-from unet2015.atomic import write_bytes, write_text
+from unet2015.atomic import writable_folder, write_bytes, write_text
 from unet2015.command_line import (
     option_before_others,
     resolve_device,
     run_command,
-    writable_folder,
 )
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.isbi2012 import EMStack, five_folds, load_isbi2012
 from unet2015.data.phantom import phantom_stack
+from unet2015.evaluation import score_table
 from unet2015.metrics import challenge_scores
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
 from unet2015.tables import PRESETS
@@ -127,6 +127,7 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
         print(f"ready for the challenge: {part.folder / em.PROBABILITY}")
         test_volume = part.summary() | test_scores(stack.test_labels, part)
     pooled = challenge_scores(stack.train_labels[slices], np.concatenate(probabilities))
+    print(f"\n{len(slices)} held-out slices:\n{score_table(pooled)}\n")
     return {
         "experiment": "em_challenge",
         "preset": options.preset_in_record,

@@ -89,10 +89,17 @@ def test_closing_early_ends_the_threads_and_what_they_were_to_do():
     iteration = batches(tiles, 0, 10_000, 2, 3)
     next(iteration)
     assert threads() != []
+    # two batches ahead per worker and the one in hand: memory is bounded
+    bound = 2 * (2 * 3 + 1)
+    deadline = time.monotonic() + 30
+    while len(tiles.asked) < bound and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert sorted(tiles.asked) == list(range(bound))
+    next(iteration)
     iteration.close()
     assert threads() == []
-    # two batches ahead per worker and the one in hand: memory is bounded
-    assert max(tiles.asked) < 2 * (2 * 3 + 1)
+    assert max(tiles.asked) < bound + 2
 
 
 def test_a_negative_number_of_workers_is_refused():

@@ -13,9 +13,9 @@ from skimage.measure import label
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.phantom import phantom_stack
 from unet2015.data.tiff import write_stack
-from unet2015.evaluation import CLASS_COLOURS, RADIUS_PX, evaluate
+from unet2015.evaluation import CLASS_COLOURS, evaluate
 from unet2015.metric_benchmark import NOISY, a_prediction
-from unet2015.metrics import MISMATCH_CLASSES, challenge_scores, mismatches
+from unet2015.metrics import MISMATCH_CLASSES, PROTOCOLS, challenge_scores, mismatches
 from unet2015.record import versions
 
 LABELS = phantom_stack(seed=3, slices=4, size_px=72, test_slices=0).train_labels
@@ -117,7 +117,7 @@ def test_the_figure_classifies_as_the_score_does(protocol):
     scores = challenge_scores(LABELS, PREDICTION, protocol, slices=range(4))
     threshold = scores.warping_error.threshold
     assert threshold is not None
-    found = mismatches(LABELS, PREDICTION, threshold, RADIUS_PX[protocol])
+    found = mismatches(LABELS, PREDICTION, threshold, PROTOCOLS[protocol].radius_px)
     assert found.pixels[:, :2].sum() / LABELS.size == scores.warping_error.value
     # the same six classes in the same order ('merger', 'object addition')
     for ours, theirs in zip(CLASS_COLOURS, MISMATCH_CLASSES, strict=True):

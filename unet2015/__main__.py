@@ -18,13 +18,12 @@ from tyro import MISSING
 from tyro.conf import Positional, arg, subcommand
 
 import experiments
+from unet2015.atomic import writable_file, writable_folder
 from unet2015.checkpoint import load_checkpoint
 from unet2015.command_line import (
     option_before_others,
     resolve_device,
     run_command,
-    writable_file,
-    writable_folder,
 )
 from unet2015.config import ExperimentConfig, WeightMapConfig
 from unet2015.data.tiff import (

@@ -4,6 +4,7 @@ A run that is cut off in the middle of writing leaves the previous file as it wa
 """
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,3 +76,24 @@ def _cannot_write(path: str | Path, error: OSError) -> OSError:
     )
     refused.errno = error.errno
     return refused
+
+
+def writable_folder(folder: Path, option: str) -> Path:
+    """`folder`, made where it is missing; ValueError naming `option` if it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{option} {folder}: cannot be written to ({error.strerror}); give another folder"
+        ) from error
+    return folder
+
+
+def writable_file(path: Path, option: str) -> Path:
+    """`path`, if a file can be written there; ValueError naming `option` otherwise."""
+    if path.is_dir():
+        raise ValueError(f"{option} {path}: is a folder; give the path of a file")
+    writable_folder(path.parent, option)
+    return path

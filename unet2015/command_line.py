@@ -3,10 +3,8 @@
 import errno
 import os
 import sys
-import tempfile
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
@@ -56,19 +54,6 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def writable_folder(folder: Path, option: str) -> Path:
-    """`folder`, made where it is missing; ValueError naming `option` if it cannot be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"{option} {folder}: cannot be written to ({error.strerror}); give another folder"
-        ) from error
-    return folder
-
-
 def option_before_others(option: str, choices: Sequence[str], argv: Sequence[str] | None) -> str:
     """The value of an option on which the defaults of all others depend.
 
@@ -79,11 +64,3 @@ def option_before_others(option: str, choices: Sequence[str], argv: Sequence[str
     parser.add_argument(option, dest="value", nargs="?")
     value = parser.parse_known_args(argv)[0].value
     return value if value in choices else choices[0]
-
-
-def writable_file(path: Path, option: str) -> Path:
-    """`path`, if a file can be written there; ValueError naming `option` otherwise."""
-    if path.is_dir():
-        raise ValueError(f"{option} {path}: is a folder; give the path of a file")
-    writable_folder(path.parent, option)
-    return path

@@ -16,21 +16,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.ndimage import binary_dilation
 
-from unet2015.atomic import write_text
-from unet2015.command_line import writable_file
+from unet2015.atomic import writable_file, write_text
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_binary_labels, read_stack
 from unet2015.figures import (
-    _DPI,
-    _FONT,
     BLUE,
+    DPI,
+    FONT,
     GREEN,
     PANEL_PX,
     SKY_BLUE,
     VERMILLION,
-    _write_png,
+    write_png,
 )
 from unet2015.metrics import (
+    PROTOCOLS,
     ChallengeScores,
     Mismatches,
     Score,
@@ -51,8 +51,6 @@ METRICS = {
     "v_info_thinned": ("V^Info, thinned", 4),
 }
 """Name and decimals: the paper's Table 1 in its order, then our addition and the later metrics."""
-RADIUS_PX = {"2015": 20, "2016": 10}
-"""Window in which a pixel must hold a cell together to be a split (the organisers' scripts)."""
 CLASS_COLOURS = {
     "merger": VERMILLION,
     "split": BLUE,
@@ -98,7 +96,7 @@ def evaluate(
     scores = challenge_scores(cells, probability, protocol, slices=range(len(chosen)))
     if figure is not None:
         threshold = _threshold_shown(scores)
-        found = mismatches(cells, probability, threshold, RADIUS_PX[protocol])
+        found = mismatches(cells, probability, threshold, PROTOCOLS[protocol].radius_px)
         _draw(scores, found, probability > np.float64(threshold), chosen, figure)
     if json is not None:
         content = {
@@ -113,7 +111,7 @@ def evaluate(
         }
         text = json_format.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         write_text(json, text + "\n")
-    return _table(scores, inputs, chosen, protocol)
+    return f"{_heading(inputs, chosen, protocol)}\n\n{score_table(scores)}"
 
 
 def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path]) -> None:
@@ -148,10 +146,10 @@ def _checked(inputs: dict[str, Path], prediction: np.ndarray) -> tuple[np.ndarra
 
 def _chosen(slices: tuple[int, ...] | None, count: int, protocol: str) -> tuple[int, ...]:
     """The indices of the slices to score."""
-    if protocol not in RADIUS_PX:
-        raise ValueError(f"--protocol {protocol}: must be {' or '.join(RADIUS_PX)}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"--protocol {protocol}: must be {' or '.join(PROTOCOLS)}")
     if slices is None:
-        chosen = tuple(range(count) if protocol == "2015" else range(2, count, 3))
+        chosen = tuple(PROTOCOLS[protocol].slices(count))
         if not chosen:
             raise ValueError(
                 f"--protocol 2016 scores the slices 2, 5, 8, …, and there are only {count}; say "
@@ -176,15 +174,14 @@ def _threshold_shown(scores: ChallengeScores) -> float:
     return 0.5
 
 
-def _table(
-    scores: ChallengeScores, inputs: dict[str, Path], slices: tuple[int, ...], protocol: str
-) -> str:
-    names = [path.name for path in inputs.values()]
-    lines = [
-        f"{names[1]} against {names[0]}: slices {spans(slices)}, protocol {protocol}",
-        "",
-        f"{'metric':<24}{'value':>10}{'threshold':>11}{'split':>9}{'merge':>9}",
-    ]
+def _heading(inputs: dict[str, Path], slices: tuple[int, ...], protocol: str) -> str:
+    labels, prediction = (path.name for path in inputs.values())
+    return f"{prediction} against {labels}: slices {spans(slices)}, protocol {protocol}"
+
+
+def score_table(scores: ChallengeScores) -> str:
+    """All figures with the thresholds at which they were reached, one a line, for a terminal."""
+    lines = [f"{'metric':<24}{'value':>10}{'threshold':>11}{'split':>9}{'merge':>9}"]
     for key, (name, decimals) in METRICS.items():
         score: Score = getattr(scores, key)
         if score.value is None:
@@ -219,8 +216,8 @@ def _draw(
     left = 2 * _GAP_PX + _CURVES_PX
     # in pixels; a small slice leaves room for the title and the legend all the same
     size = np.array([left + PANEL_PX + _GAP_PX // 4, _LEGEND_PX + PANEL_PX + _TITLE_PX])
-    with matplotlib.rc_context(_FONT):
-        figure = Figure(figsize=tuple(size / _DPI), dpi=_DPI)
+    with matplotlib.rc_context(FONT):
+        figure = Figure(figsize=tuple(size / DPI), dpi=DPI)
         FigureCanvasAgg(figure)
         _draw_curves(figure, scores)
         ax = _axes(
@@ -245,12 +242,12 @@ def _draw(
             frameon=False,
             fontsize=9,
         )
-        _write_png(figure, path)
+        write_png(figure, path)
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes at a place given in pixels."""
-    across, up = figure.get_size_inches() * _DPI
+    across, up = figure.get_size_inches() * DPI
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 

@@ -31,11 +31,11 @@ PANEL_PX = 560
 """Longest side of an image in a figure; an EM slice (512) is shown one to one (our choice)."""
 GRAY_LEVELS = 20
 """Gray levels of raw images as shown: their noise hides the steps, and it makes most of a file."""
-_DPI = 100
+DPI = 100
 _GAP_PX, _TITLE_PX, _LEGEND_PX, _CAPTION_PX = 16, 30, 34, 24
 # without the version of Matplotlib: the same picture gives the same bytes
 _PNG: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 9}}
-_FONT: Any = {"font.family": "DejaVu Sans", "font.size": 11.0}
+FONT: Any = {"font.family": "DejaVu Sans", "font.size": 11.0}
 
 
 def overlap_tile_figure(
@@ -74,7 +74,7 @@ def overlap_tile_figure(
     if segmentation is not None:
         shown.append(np.pad(np.asarray(segmentation, float), border, constant_values=np.nan))
         titles.append("segmentation")
-    with matplotlib.rc_context(_FONT):
+    with matplotlib.rc_context(FONT):
         figure, axes = _image_panels(len(shown), (height, width), columns=2, legend=True)
         for ax, plane, title in zip(axes, shown, titles, strict=True):
             _show_gray(ax, plane, title)
@@ -118,7 +118,7 @@ def prediction_panel(
     _check_shape(probability, image.shape, "probability")
     _check_image(probability, "probability")
     cell, predicted = np.asarray(truth) > 0, np.asarray(probability) > threshold
-    with matplotlib.rc_context(_FONT):
+    with matplotlib.rc_context(FONT):
         figure, axes = _image_panels(4, image.shape, columns=2, legend=True)
         _show_gray(axes[0], image, title or "raw image")
         _show_gray(axes[1], cell.astype(float), "truth")
@@ -150,16 +150,16 @@ def learning_curve(history: pd.DataFrame | Path, path: Path, *, title: str | Non
         raise ValueError(f"{source}: has no row to draw")
     parts = [["loss"], ["accuracy", "cell_fraction"], ["learning_rate"]]
     parts = [present for part in parts if (present := [c for c in part if c in table.columns])]
-    style: Any = {**sns.axes_style("ticks"), **_FONT}
+    style: Any = {**sns.axes_style("ticks"), **FONT}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(8, 1 + 2 * len(parts)), dpi=_DPI, layout="constrained")
+        figure = Figure(figsize=(8, 1 + 2 * len(parts)), dpi=DPI, layout="constrained")
         axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
         for ax, columns in zip(axes, parts, strict=True):
             _draw_course(ax, table, columns)
         axes[0].set_title(title or "learning curve")
         axes[-1].set_xlabel("step")
         sns.despine(figure)
-        _write_png(figure, path)
+        write_png(figure, path)
 
 
 def weight_map_figure(
@@ -186,7 +186,7 @@ def weight_map_figure(
     if image is not None:
         _check_image(image, "image")
     count = 2 if image is None else 3
-    with matplotlib.rc_context(_FONT):
+    with matplotlib.rc_context(FONT):
         figure, axes = _image_panels(count, labels.shape, columns=count, colour_bar=True)
         if image is not None:
             _show_gray(axes[0], image, "raw image")
@@ -254,7 +254,7 @@ def _image_panels(
     below = _CAPTION_PX + legend * _LEGEND_PX + _GAP_PX // 2
     total_width = columns * (width + _GAP_PX) + _GAP_PX + colour_bar * 4 * _GAP_PX
     total_height = rows * (height + _TITLE_PX) + below
-    figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI)
+    figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     axes = []
     for k in range(count):
@@ -309,7 +309,7 @@ def _rectangle(
 def _colour_bar(figure: Figure, ax: Axes, shown: AxesImage) -> None:
     """A colour bar in the room that `_image_panels` leaves on the right."""
     box = ax.get_position()
-    bar_width = _GAP_PX / (figure.get_figwidth() * _DPI)
+    bar_width = _GAP_PX / (figure.get_figwidth() * DPI)
     bar = figure.add_axes((box.x1 + bar_width / 2, box.y0, bar_width, box.height))
     figure.colorbar(shown, cax=bar)
 
@@ -323,7 +323,7 @@ def _finish(
     dark: bool = False,
 ) -> None:
     """Legend and caption below the panels, then the file."""
-    height = figure.get_figheight() * _DPI
+    height = figure.get_figheight() * DPI
     if handles:
         figure.legend(
             handles=handles,
@@ -345,12 +345,12 @@ def _finish(
             fontsize=8,
             color="0.3",
         )
-    _write_png(figure, path)
+    write_png(figure, path)
 
 
-def _write_png(figure: Figure, path: Path) -> None:
+def write_png(figure: Figure, path: Path) -> None:
     memory = io.BytesIO()
-    figure.savefig(memory, format="png", dpi=_DPI, **_PNG)
+    figure.savefig(memory, format="png", dpi=DPI, **_PNG)
     write_bytes(path, memory.getvalue())
 
 

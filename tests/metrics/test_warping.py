@@ -231,7 +231,7 @@ def test_holes_added_to_a_cell_side_by_corner_are_one_error() -> None:
 
 
 def test_mergers_side_by_corner_are_one_error() -> None:
-    labels = np.zeros((1, 6, 9), np.uint8)
+    labels = np.zeros((1, 6, 9), bool)
     labels[:, :, :3] = labels[:, :, 6:] = 1
     labels[0, 2, 3] = labels[0, 3, 3:5] = labels[0, 2, 5] = 1
     probability = labels.astype(np.float32)

@@ -5,7 +5,7 @@ The challenge's figures follow the organisers' evaluation scripts of 22 January 
 re-implementations. NumPy arrays in, numbers out.
 """
 
-from unet2015.metrics.challenge import ChallengeScores, challenge_scores
+from unet2015.metrics.challenge import PROTOCOLS, ChallengeScores, challenge_scores
 from unet2015.metrics.labelling import components
 from unet2015.metrics.pixel import pixel_error
 from unet2015.metrics.rand import rand_error, v_info, v_rand
@@ -29,6 +29,7 @@ from unet2015.metrics.warping import (
 
 __all__ = [
     "MISMATCH_CLASSES",
+    "PROTOCOLS",
     "ChallengeScores",
     "Mismatches",
     "ObjectOverlaps",

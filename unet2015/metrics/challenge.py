@@ -26,7 +26,7 @@ class ChallengeScores:
     rand_error: Score
     """1 − the maximal F-score of the foreground-restricted Rand index (Table 1)."""
     warping_error: Score
-    """Minimum splits and mergers warping error (Table 1); 0 for a nearly empty proposal."""
+    """Minimum splits and mergers warping error (Table 1); about 0 for a nearly empty proposal."""
     warping_error_guarded: Score
     """The same over plausible thresholds only; our addition, not a figure of the challenge."""
     v_rand_thinned: Score
@@ -40,7 +40,7 @@ class ChallengeScores:
 
 
 @dataclass(frozen=True)
-class _Protocol:
+class Protocol:
     """In what the two scripts of the organisers differ."""
 
     warping_thresholds: tuple[float, ...]
@@ -49,10 +49,14 @@ class _Protocol:
     first_slice: int
     slice_step: int
 
+    def slices(self, count: int) -> list[int]:
+        """The indices, from 0, of the slices that are scored of a stack of `count`."""
+        return list(range(self.first_slice, count, self.slice_step))
 
-_PROTOCOLS = {
-    "2015": _Protocol(challenge_thresholds(0.0, 0.9), 20, first_slice=0, slice_step=1),
-    "2016": _Protocol(challenge_thresholds(0.1, 0.9), 10, first_slice=2, slice_step=3),
+
+PROTOCOLS = {
+    "2015": Protocol(challenge_thresholds(0.0, 0.9), 20, first_slice=0, slice_step=1),
+    "2016": Protocol(challenge_thresholds(0.1, 0.9), 10, first_slice=2, slice_step=3),
 }
 
 
@@ -89,9 +93,9 @@ def challenge_scores(
     >>> scores.pixel_error.value, scores.warping_error.value, scores.v_rand_thinned.value
     (0.0, 0.0, 1.0)
     """
-    if protocol not in _PROTOCOLS:
-        raise ValueError(f"protocol = {protocol!r}: must be one of {', '.join(_PROTOCOLS)}")
-    rules = _PROTOCOLS[protocol]
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol = {protocol!r}: must be one of {', '.join(PROTOCOLS)}")
+    rules = PROTOCOLS[protocol]
     cells, proposal = check_stacks(labels, probability)
     chosen = _chosen_slices(slices, len(cells), protocol)
     if chosen != list(range(len(cells))):
@@ -112,9 +116,9 @@ def challenge_scores(
 
 def _chosen_slices(slices: Sequence[int] | None, count: int, protocol: str) -> list[int]:
     """The indices to score, checked; the protocol's own where `slices` is None."""
-    rules = _PROTOCOLS[protocol]
+    rules = PROTOCOLS[protocol]
     if slices is None:
-        chosen = list(range(rules.first_slice, count, rules.slice_step))
+        chosen = rules.slices(count)
         if not chosen:
             raise ValueError(
                 f"labels: {count} slices, of which protocol {protocol} scores none (it starts at "
