@@ -1,4 +1,4 @@
-"""Every table of results/, and the one in README.md, from the records in results/runs alone.
+"""Every table of results/, and the one in README.md, from the records in results/ alone.
 
     python reproduce/tables.py
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from unet2015.benchmarks.pages import write_pages
 from unet2015.command_line import run_command
 from unet2015.tables import write_tables
 
@@ -24,7 +25,8 @@ class Options:
 
 
 def main(options: Options) -> None:
-    for path in write_tables(options.results / "runs", options.results):
+    pages = write_tables(options.results / "runs", options.results)
+    for path in dict.fromkeys([*pages, *write_pages(options.results)]):
         print(path)
 
 

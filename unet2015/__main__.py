@@ -194,19 +194,23 @@ class WeightMap:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Time one part of the project beside a plain implementation, in one process."""
+    """Time one part of the project beside a plain counterpart, side by side in one run."""
 
-    part: Positional[Literal["metrics"]]
-    """metrics: the challenge's metrics over all thresholds of a 30 × 512 × 512 stack."""
-    output: Path | None = None
-    """Markdown file to write the table to, beside the terminal."""
+    part: Positional[Literal["train", "predict", "augment", "weight-map", "metrics"]]
+    """train: a step of the full-size network. predict: a 512 × 512 px slice. augment: a training
+    tile. weight-map: Eq. 2 of a slice. metrics: the challenge's, 30 × 512 × 512, all thresholds."""
+    device: str = "auto"
+    """For train and predict: auto, cpu, cuda or cuda:1."""
+    json: Path | None = None
+    """File for the record; reproduce/tables.py makes a page of those in results/benchmarks/."""
 
     def run(self) -> None:
-        from unet2015.metric_benchmark import benchmark
+        from unet2015 import benchmarks
 
-        if self.output is not None:
-            writable_file(self.output, "--output")
-        print(benchmark(output=self.output))
+        device = resolve_device(self.device)
+        if self.json is not None:
+            writable_file(self.json, "--json")
+        benchmarks.run(self.part, device, self.json)
 
 
 Command = Train | Predict | Evaluate | WeightMap | Benchmark

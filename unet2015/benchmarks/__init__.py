@@ -8,3 +8,25 @@ plain counterpart's time on the same work in the same process, and their ratio; 
 the hardware is known, the share of it that was reached. `reproduce/tables.py` makes the page of
 results/ from the JSON records.
 """
+
+from pathlib import Path
+
+from unet2015.benchmarks import metrics, pipeline, predict, train
+from unet2015.benchmarks.timing import as_markdown, benchmark_record, write_benchmark
+
+
+def run(part: str, device: str, json: Path | None = None) -> None:
+    """Run the benchmark of one part, print its table, and write its record to `json`."""
+    works = {
+        "train": lambda: train.benchmark(device),
+        "predict": lambda: predict.benchmark(device),
+        "augment": pipeline.augment,
+        "weight-map": pipeline.weight_map,
+        "metrics": metrics.benchmark,
+    }
+    found = works[part]()
+    record = benchmark_record(part, device, found)
+    print(as_markdown(found.rows), *(f"- {note}" for note in found.notes), sep="\n")
+    if json is not None:
+        write_benchmark(json, record)
+        print(json)

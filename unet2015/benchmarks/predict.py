@@ -5,20 +5,20 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from unet2015.benchmarks.timing import Timed, side_by_side
+from unet2015.benchmarks.timing import Benchmark, Timed, seconds, side_by_side
 from unet2015.config import ExperimentConfig
 from unet2015.model import UNet, valid_output_size
 from unet2015.prediction import predict_image, tiled_scores
 from unet2015.tiling import choose_tiling, mirror_window
 
 
-def rows(
+def benchmark(
     device: str,
     *,
     config: ExperimentConfig | None = None,
     size_px: int = 512,
     repeats: int = 3,
-) -> list[Timed]:
+) -> Benchmark:
     """Ours in float32 and bfloat16 beside the plain loop over the training's tiles (572 → 388 px).
 
     Without averaging, both; then ours with the eight views. The outputs of the two loops agree
@@ -51,12 +51,20 @@ def rows(
             device=device,
         )
         what = f"tiles of {config.training.input_tile_px} px one after the other, float32"
-        found.append(Timed(f"one slice, one view, {precision}", ours, theirs, what, remark=remark))
+        found.append(
+            Timed(
+                f"one slice, one view, {precision}",
+                ours,
+                theirs,
+                what,
+                remark=remark,
+                headline=True,
+            )
+        )
     views = replace(config.prediction, averaging="dihedral8", precision="bfloat16")
-    eight, _ = side_by_side(
-        lambda: predict_image(fast, image, views), lambda: None, repeats=1, device=device
-    )
-    return [*found, Timed("one slice, eight views, bfloat16", eight)]
+    eight = seconds(lambda: predict_image(fast, image, views), repeats=1, device=device)
+    rows = [*found, Timed("one slice, eight views, bfloat16", eight)]
+    return Benchmark(rows, [f"The full-size network on a slice of {size_px} × {size_px} px."])
 
 
 def plain_scores(network: UNet, image: np.ndarray, tile_px: int, device: str) -> np.ndarray:

@@ -1,6 +1,5 @@
 """How a piece of work is timed, and what a benchmark leaves behind."""
 
-import gc
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import torch
 
 from unet2015.atomic import write_text
 from unet2015.record import code_version, command_line, hardware, versions
+from unet2015.tables import markdown_table
 
 
 @dataclass(frozen=True)
@@ -21,65 +21,78 @@ class Timed:
     """One row: the same work done by us and by a plain counterpart."""
 
     work: str
-    ours_s: float | None
-    """Seconds, median; None: not run, `remark` says why."""
+    ours_s: float
+    """Seconds, median of the repeats."""
     plain_s: float | None = None
-    """Seconds of the counterpart; None: there is none, or it was not run."""
+    """Seconds of the counterpart, None if there is none."""
     plain: str = ""
     """What the counterpart is."""
+    slices: tuple[int, int] = (1, 1)
+    """How many slices ours and the counterpart were timed on; the ratio is per slice."""
     share_of_limit: float | None = None
     """Achieved fraction of the limit that `remark` names."""
     remark: str = ""
+    headline: bool = False
+    """Whether README.md shows the row."""
 
     @property
     def ratio(self) -> float | None:
         """How many times as long the counterpart takes."""
-        return None if not self.ours_s or self.plain_s is None else self.plain_s / self.ours_s
+        if self.plain_s is None:
+            return None
+        ours, plain = self.slices
+        return (self.plain_s / plain) / (self.ours_s / ours)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The rows of one part, and what must be known to read them."""
+
+    rows: list[Timed]
+    notes: list[str]
 
 
 def seconds(work: Callable[[], object], *, repeats: int = 3, device: str = "cpu") -> float:
     """Median wall time of `work` after one call that is not counted (compilation, caches)."""
-    work()
-    times = []
-    for _ in range(repeats):
-        gc.collect()
-        _wait_for(device)
-        began = time.perf_counter()
-        work()
-        _wait_for(device)
-        times.append(time.perf_counter() - began)
-    return median(times)
+    return side_by_side(work, repeats=repeats, device=device)[0]
 
 
 def side_by_side(
-    ours: Callable[[], object], plain: Callable[[], object], *, repeats: int = 3, device: str
-) -> tuple[float, float]:
-    """Median wall times of two ways to do the same work, in turns: both meet the same machine."""
-    for work in (ours, plain):
+    *works: Callable[[], object], repeats: int = 3, device: str = "cpu"
+) -> list[float]:
+    """Median wall times of several ways to do the same work, in turns: all meet the same machine.
+
+    One call of each is not counted.
+    """
+    for work in works:
         work()
-    times: list[list[float]] = [[], []]
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(repeats):
-        for column, work in zip(times, (ours, plain), strict=True):
+        for column, work in zip(times, works, strict=True):
             _wait_for(device)
             began = time.perf_counter()
             work()
             _wait_for(device)
             column.append(time.perf_counter() - began)
-    return median(times[0]), median(times[1])
+    return [median(column) for column in times]
 
 
 def as_markdown(rows: Sequence[Timed]) -> str:
     """The rows as a Markdown table."""
-    head = ["work", "ours", "plain", "ratio", "share of the limit", ""]
-    lines = [head, ["---"] * len(head)]
+    head = ["work", "ours", "plain", "ratio", "share of the limit", "plain is; remarks"]
+    lines = []
     for row in rows:
+        ours, plain = (
+            ""
+            if time is None
+            else in_words(time) + (f" ({n} slices)" if row.slices != (1, 1) else "")
+            for time, n in zip((row.ours_s, row.plain_s), row.slices, strict=True)
+        )
         share = "" if row.share_of_limit is None else f"{row.share_of_limit:.0%}"
         ratio = "" if row.ratio is None else f"{row.ratio:.1f} ×"
-        counterpart = "; ".join(part for part in (row.plain, row.remark) if part)
-        ours = "not run" if row.ours_s is None else in_words(row.ours_s)
-        plain = "" if row.plain_s is None else in_words(row.plain_s)
-        lines.append([row.work, ours, plain, ratio, share, counterpart])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        remarks = "; ".join(part for part in (row.plain, row.remark) if part)
+        lines.append([row.work, ours, plain, ratio, share, remarks])
+    return markdown_table(head, lines)
 
 
 def in_words(seconds: float) -> str:
@@ -91,20 +104,26 @@ def in_words(seconds: float) -> str:
     return f"{1000 * seconds:.3g} ms" if seconds < 0.9995 else f"{seconds:#.3g} s"
 
 
-def write_benchmark(path: Path, part: str, device: str, rows: Sequence[Timed]) -> None:
-    """The record of one benchmark as JSON: what was measured, on what, with which code."""
-    record: dict[str, Any] = {
+def benchmark_record(part: str, device: str, found: Benchmark) -> dict[str, Any]:
+    """What a benchmark leaves behind: what was measured, on what, with which code."""
+    return {
         "experiment": "benchmark",
         "part": part,
         "device": device,
-        "rows": [asdict(row) for row in rows],
+        "rows": [asdict(row) for row in found.rows],
+        "notes": found.notes,
         "command": command_line(),
         "hardware": hardware(),
         "versions": versions(),
         "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         **code_version(),
     }
-    write_text(path, json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_benchmark(path: Path, record: dict[str, Any]) -> None:
+    """The record as JSON; ValueError for a number that JSON cannot hold."""
+    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def _wait_for(device: str) -> None:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unet2015.augmentation import TrainingTile
 from unet2015.batches import collate
-from unet2015.benchmarks.timing import Timed, seconds, side_by_side
+from unet2015.benchmarks.timing import Benchmark, Timed, seconds, side_by_side
 from unet2015.config import ExperimentConfig, TrainingConfig
 from unet2015.loss import weighted_cross_entropy
 from unet2015.model import UNet, valid_output_size
@@ -19,7 +19,9 @@ MATRIX = 4096
 """Side of the matrices whose product measures what the hardware can do."""
 
 
-def rows(device: str, *, config: ExperimentConfig | None = None, repeats: int = 3) -> list[Timed]:
+def benchmark(
+    device: str, *, config: ExperimentConfig | None = None, repeats: int = 3
+) -> Benchmark:
     """Ours in float32 and bfloat16 beside the plain float32 loop; the input pipeline's share.
 
     The plain loop is what a user of a common PyTorch U-Net writes: NCHW, float32, the same
@@ -43,12 +45,15 @@ def rows(device: str, *, config: ExperimentConfig | None = None, repeats: int = 
                 ours,
                 plain,
                 "float32, NCHW, the same network",
-                flop / ours / ceiling,
-                f"{flop / 1e12:.3f} TFLOP a step; limit: matrix product, "
+                share_of_limit=flop / ours / ceiling,
+                remark=f"{flop / 1e12:.3f} TFLOP a step; limit: matrix product, "
                 f"{ceiling / 1e12:.2f} TFLOP/s",
+                headline=True,
             )
         )
-    return [*found, _pipeline(config, found[-1].ours_s or 0.0)]
+    rows = [*found, _pipeline(config, found[-1].ours_s)]
+    limit = "Limit: the rate of a large matrix product of the same precision, in the same run."
+    return Benchmark(rows, [limit])
 
 
 def step_flop(config: ExperimentConfig, tile: TrainingTile) -> int:
@@ -117,9 +122,8 @@ def _pipeline(config: ExperimentConfig, step_s: float) -> Timed:
     tiles = training_tiles(images, labels, replace(config, weight_map=plain_map), seed=0)
     numbers = iter(range(10**9))
     each = seconds(lambda: tiles[next(numbers)], repeats=9)
-    share = each / step_s if step_s else 0.0
     return Timed(
         "input pipeline: one training tile",
         each,
-        remark=f"{share:.0%} of the bfloat16 step, in a thread beside it",
+        remark=f"{each / step_s:.0%} of the bfloat16 step, in a thread beside it",
     )

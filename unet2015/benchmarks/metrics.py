@@ -1,6 +1,6 @@
 """How long the challenge's metrics take, beside a plain implementation in the same process.
 
-    python -m unet2015 benchmark metrics --output results/benchmarks/metrics.md
+    python -m unet2015 benchmark metrics --json results/benchmarks/metrics_cpu.json
 
 The times are of this machine and this moment: compare runs on an idle machine only. With the
 environment variable NUMBA_CACHE_DIR at an empty folder the first call shows the compilation.
@@ -10,20 +10,17 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from unet2015 import metric_benchmark_plain as plain
 from unet2015 import metrics
-from unet2015.atomic import write_text
+from unet2015.benchmarks import plain_metrics as plain
+from unet2015.benchmarks.timing import Benchmark, Timed, in_words
 from unet2015.data.isbi2012 import load_isbi2012
 from unet2015.data.phantom import phantom_stack
-from unet2015.record import code_version, command_line, hardware, versions
-from unet2015.tables import spans
 
 TOLERANCE = 1e-12
 """Largest difference of a score from the plain implementation's: sums may be added up in another
@@ -33,43 +30,20 @@ NOISY, GOOD = (6.0, 2.2), (12.0, 0.5)
 one, and 0.9998 for the good one, like a confident network's (our choice)."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """One row of the table."""
-
-    part: str
-    seconds: float
-    """Ours, on the whole stack: median of the repeats."""
-    cpu_seconds: float
-    """Ours, of all threads together: median of the repeats."""
-    plain_seconds: float
-    """Plain, on the slices it was run on: one run."""
-    plain_slices: int
-    slices: int
-    difference: float
-    """Largest difference between the two at any threshold, on the plain one's slices."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster ours is per slice."""
-        return self.plain_seconds / self.plain_slices / (self.seconds / self.slices)
-
-
 def benchmark(
     *,
-    output: Path | None = None,
     slices: int = 30,
     size_px: int = 512,
     plain_slices: int = 3,
     repeats: int = 3,
-) -> str:
-    """Time pixel, Rand, warping error, V^Rand, V^Info and the whole protocol of 2015: Markdown.
+) -> Benchmark:
+    """Time pixel, Rand, warping error, V^Rand, V^Info and the whole protocol of 2015.
 
     All thresholds, on a noisy and a good prediction of the ISBI 2012 training labels, or of the
-    phantom's where those are not at hand (the text says which). slices, size_px: how much of them
+    phantom's where those are not at hand (the notes say which). slices, size_px: how much of them
     (30 × 512 × 512 is the challenge's stack). plain_slices: how many of the slices the plain
     implementation is run on, because it is slow; the ratio is per slice. repeats: ours is run so
-    many times, the median counts. output: Markdown file to write the text to as well.
+    many times, the median counts.
 
     Raises ValueError for counts below 1 or above what there is, RuntimeError if the two
     implementations disagree: then there is no time to report.
@@ -84,25 +58,20 @@ def benchmark(
     first, _ = _seconds(lambda: metrics.challenge_scores(labels[corner], noisy[corner]))
     # once, and before all else: what is freed later need not go back to the system
     memory = _memory_above_inputs(lambda: metrics.challenge_scores(labels, noisy))
-    timings = {
-        name: [_time(part, labels, p, plain_slices, repeats) for part in _PARTS]
-        for name, p in predictions.items()
-    }
-    text = "\n".join(
-        [
-            *_heading(labels.shape, source, plain_slices, repeats),
-            "",
-            *_table(timings),
-            "",
-            f"- First call, on {_size(labels[corner].shape)}: {first:.2f} s; numba compiles then, "
-            "or loads what it has compiled before.",
-            f"- Peak memory above the inputs (whole protocol, noisy): {_in_mib(memory)}.",
-            "",
-        ]
-    )
-    if output is not None:
-        write_text(output, text)
-    return text
+    rows = [
+        _time(part, name, labels, prediction, plain_slices, repeats)
+        for name, prediction in predictions.items()
+        for part in _PARTS
+    ]
+    notes = [
+        f"{_size(labels.shape)} float32 predictions made from {source}, all thresholds of protocol "
+        f"2015. Ours: median of {repeats}, all cores. Plain: NumPy, SciPy and Python loops, one "
+        "core, one run; equal results were checked on its slices.",
+        f"First call, on {_size(labels[corner].shape)}: {in_words(first)}; numba compiles then, or "
+        "loads what it has compiled before.",
+        f"Peak memory above the inputs (whole protocol, noisy): {_in_mib(memory)}.",
+    ]
+    return Benchmark(rows, notes)
 
 
 def a_prediction(
@@ -175,8 +144,13 @@ def _labels(slices: int, size_px: int) -> tuple[np.ndarray, str]:
 
 
 def _time(
-    part: str, labels: np.ndarray, probability: np.ndarray, plain_slices: int, repeats: int
-) -> Timing:
+    part: str,
+    name: str,
+    labels: np.ndarray,
+    probability: np.ndarray,
+    plain_slices: int,
+    repeats: int,
+) -> Timed:
     """Check a part against the plain implementation, and time both."""
     ours, plainly = _PARTS[part]
     few = labels[:plain_slices], probability[:plain_slices]
@@ -184,14 +158,14 @@ def _time(
     plain_seconds, _ = _seconds(lambda: expected.extend(plainly(*few)))
     difference = _largest_difference(part, ours(*few), expected)
     runs = [_seconds(lambda: ours(labels, probability)) for _ in range(repeats)]
-    return Timing(
-        part=part,
-        seconds=statistics.median(wall for wall, _ in runs),
-        cpu_seconds=statistics.median(cpu for _, cpu in runs),
-        plain_seconds=plain_seconds,
-        plain_slices=plain_slices,
-        slices=len(labels),
-        difference=difference,
+    cpu = statistics.median(cpu for _, cpu in runs)
+    return Timed(
+        work=f"{part}, {name} prediction",
+        ours_s=statistics.median(wall for wall, _ in runs),
+        plain_s=plain_seconds,
+        slices=(len(labels), plain_slices),
+        remark=f"{in_words(cpu)} of CPU time; differs by {difference:.0e} at most",
+        headline=part == "whole protocol",
     )
 
 
@@ -236,40 +210,6 @@ def _status(name: str) -> float:
     text = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     line = next(line for line in text.splitlines() if line.startswith(f"{name}:"))
     return 1024.0 * int(line.split()[1])
-
-
-def _heading(shape: tuple[int, ...], source: str, plain_slices: int, repeats: int) -> list[str]:
-    machine, code = hardware(), code_version()
-    commit = (code["commit"] or "unknown")[:10] + (" with changes" if code["dirty"] else "")
-    used = versions()
-    return [
-        f"<!-- made by: {command_line()} -->",
-        "# The time of the challenge's metrics",
-        "",
-        f"{_size(shape)} float32 predictions made from {source}, all thresholds of "
-        f"protocol 2015. Ours: median of {repeats}, all cores. Plain: NumPy, SciPy and Python "
-        f"loops, one core, slices {spans(range(plain_slices))}, one run; equal results were "
-        "checked on these. Faster: plain's time per slice over ours.",
-        "",
-        f"Hardware: {machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB. "
-        f"Code: unet2015 {used['unet2015']}, commit {commit}; NumPy {used['numpy']}, "
-        f"SciPy {used['scipy']}.",
-    ]
-
-
-def _table(timings: dict[str, list[Timing]]) -> list[str]:
-    rows = [
-        "| prediction | part | ours, s | ours, CPU s | plain, s per slice | faster "
-        "| largest difference |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, parts in timings.items():
-        rows += [
-            f"| {name} | {t.part} | {t.seconds:.3g} | {t.cpu_seconds:.3g} "
-            f"| {t.plain_seconds / t.plain_slices:.3g} | {t.ratio:.1f} × | {t.difference:.0e} |"
-            for t in parts
-        ]
-    return rows
 
 
 def _size(shape: tuple[int, ...]) -> str:

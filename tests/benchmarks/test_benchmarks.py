@@ -1,0 +1,121 @@
+"""The benchmarks run and compare equal work; their pages come from their records alone."""
+
+import json
+import time
+
+import pytest
+
+from tests.commands import run
+from unet2015.benchmarks import pipeline, predict, train
+from unet2015.benchmarks.pages import README_START, benchmarks_page, summary, write_pages
+from unet2015.benchmarks.timing import (
+    Benchmark,
+    Timed,
+    as_markdown,
+    benchmark_record,
+    side_by_side,
+    write_benchmark,
+)
+from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
+
+TINY = ExperimentConfig(model=ModelConfig(width=2), training=TrainingConfig(input_tile_px=220))
+ROW = Timed("a step", 0.5, 2.0, "a plain one", share_of_limit=0.25, remark="once", headline=True)
+
+
+def test_the_step_counts_the_operations_of_the_papers_network(monkeypatch):
+    found = train.benchmark("cpu", config=TINY, repeats=1)
+    float32, bfloat16, tile = found.rows
+    for row in (float32, bfloat16):
+        assert row.ratio is not None
+        assert row.ratio > 0
+        assert row.share_of_limit is not None
+        assert 0 < row.share_of_limit < 1.5
+    assert tile.plain_s is None
+    # convolutions by hand: 2 · inputs · outputs · kernel² · output pixels, for 220 px and width 2
+    forward = sum(
+        2 * i * o * k * k * side * side
+        for i, o, k, side in (
+            *((1, 2, 3, 218), (2, 2, 3, 216), (2, 4, 3, 106), (4, 4, 3, 104)),
+            *((4, 8, 3, 50), (8, 8, 3, 48), (8, 16, 3, 22), (16, 16, 3, 20)),
+            *((16, 32, 3, 8), (32, 32, 3, 6), (32, 16, 1, 12), (32, 16, 3, 10), (16, 16, 3, 8)),
+            *((16, 8, 1, 16), (16, 8, 3, 14), (8, 8, 3, 12), (8, 4, 1, 24), (8, 4, 3, 22)),
+            *((4, 4, 3, 20), (4, 2, 1, 40), (4, 2, 3, 38), (2, 2, 3, 36), (2, 2, 1, 36)),
+        )
+    )
+    counted = train.step_flop(TINY, train._random_tile(TINY))
+    # backward: twice the forward pass, but for the first layer, whose input needs no gradient
+    first = 2 * 1 * 2 * 9 * 218**2
+    assert counted == 3 * forward - first
+
+
+def test_prediction_compares_equal_outputs():
+    found = predict.benchmark("cpu", config=TINY, size_px=48, repeats=1)
+    assert [row.work.rsplit(", ", 1)[1] for row in found.rows] == ["float32", "bfloat16"] + [
+        "bfloat16"
+    ]
+    assert all(row.ratio for row in found.rows[:2])
+
+
+def test_the_pipelines_counterparts_do_the_same_work():
+    (row,) = pipeline.weight_map(size_px=96, repeats=1).rows  # raises where the two differ
+    assert row.ratio is not None
+    (row,) = pipeline.augment(size_px=96, repeats=1).rows
+    assert row.ratio is not None
+
+
+def test_works_are_timed_in_turns():
+    order: list[str] = []
+    times = side_by_side(
+        lambda: order.append("a"), lambda: (order.append("b"), time.sleep(0.02)), repeats=2
+    )
+    assert "".join(order) == "ababab"
+    assert times[1] >= 0.02 > times[0]
+
+
+def test_ratios_are_per_slice():
+    assert Timed("x", 3.0, 1.0, slices=(30, 1)).ratio == pytest.approx(10)
+    assert "(30 slices)" in as_markdown([Timed("x", 3.0, 1.0, slices=(30, 1))])
+
+
+def record_of(part: str, device: str = "cpu") -> dict:
+    return benchmark_record(part, device, Benchmark([ROW], ["a note"]))
+
+
+def test_the_pages_come_from_the_records(tmp_path):
+    (tmp_path / "README.md").write_text(f"a\n{README_START}\nold\n<!-- /results -->\nb\n")
+    results = tmp_path / "results"
+    write_benchmark(results / "benchmarks" / "train_cpu.json", record_of("train"))
+    pages = write_pages(results)
+    text = (results / "benchmarks.md").read_text()
+    for words in ("500 ms", "2.00 s", "4.0 ×", "25%", "a plain one; once", "a note"):
+        assert words in text
+    assert "## train" in text
+    assert "On cuda: not run." in text
+    readme = (tmp_path / "README.md").read_text()
+    assert "old" not in readme
+    assert "| a step | 500 ms | 2.00 s | 4.0 × |" in readme
+    before = [page.read_bytes() for page in pages]
+    assert [page.read_bytes() for page in write_pages(results)] == before
+
+
+def test_nothing_run_says_so():
+    assert "No benchmark was run" in summary([])
+    assert benchmarks_page([]).count("not run") == 7
+
+
+def test_a_file_that_is_no_benchmark_is_named(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "x.json").write_text(json.dumps({"experiment": "em_challenge"}))
+    with pytest.raises(ValueError, match=r"x\.json"):
+        write_pages(tmp_path)
+    assert not (tmp_path / "benchmarks.md").exists()
+
+
+def test_the_command_writes_its_record(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pipeline, "weight_map", lambda: Benchmark([ROW], ["a note"]))
+    out = tmp_path / "weight-map.json"
+    assert run("-m", "unet2015", "benchmark", "weight-map", "--json", out) == 0
+    assert "| a step |" in capsys.readouterr().out
+    record = json.loads(out.read_text())
+    assert (record["part"], record["rows"][0]["ours_s"]) == ("weight-map", 0.5)
+    assert run("-m", "unet2015", "benchmark", "speed") == 2
