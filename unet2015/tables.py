@@ -47,8 +47,9 @@ HOW_TO_READ = """\
 - Several seeds: mean ± half the range. Different presets, settings, slices or protocols never
   share a row; of equal runs the newest record counts. "not run": there is no record.
 - The warping error's minimum over thresholds has an artefact: a prediction left almost empty by
-  one of the thresholds scores (nearly) 0. The guarded warping error, our addition, takes the minimum over
-  those thresholds only at which the share of cell pixels is within a factor 1.5 of the truth's.
+  one of the thresholds scores (nearly) 0. The guarded warping error, our addition, takes the
+  minimum over those thresholds only at which the share of cell pixels is within a factor 1.5 of
+  the truth's.
 - V^Rand and V^Info (after border thinning) came after the paper; higher is better."""
 
 
