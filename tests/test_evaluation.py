@@ -10,11 +10,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from skimage.measure import label
 
+from unet2015.benchmarks.metrics import NOISY, a_prediction
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.phantom import phantom_stack
 from unet2015.data.tiff import write_stack
 from unet2015.evaluation import CLASS_COLOURS, evaluate
-from unet2015.metric_benchmark import NOISY, a_prediction
 from unet2015.metrics import MISMATCH_CLASSES, PROTOCOLS, challenge_scores, mismatches
 from unet2015.record import versions
 
