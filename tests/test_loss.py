@@ -50,7 +50,7 @@ def test_all_ignored_is_zero() -> None:
     scores.requires_grad_()
     loss = weighted_cross_entropy(scores, labels, weights * 0)
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert scores.grad is not None
     assert not scores.grad.any()
 

@@ -1,4 +1,4 @@
-"""The challenge's metrics written plainly with NumPy and SciPy: what `metric_benchmark` times.
+"""The challenge's metrics written plainly with NumPy and SciPy: what ours is timed beside.
 
 The same definitions as unet2015.metrics, independent of its code and as simple as they can be
 written; one core. Every function takes labels (N, H, W) bool, probability (N, H, W) float32 and
