@@ -14,7 +14,6 @@ record in results/runs/; the page results/em_challenge.md with our row in the pa
 same command continues a run that was cut off, and does nothing twice.
 """
 
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ import numpy as np
 import tyro
 
 import experiments
-from unet2015 import em, tables
+from unet2015 import distributed, em, tables
 from unet2015.atomic import writable_folder, write_bytes, write_text
 from unet2015.command_line import (
     option_before_others,
@@ -33,8 +32,7 @@ from unet2015.command_line import (
     run_command,
 )
 from unet2015.config import ExperimentConfig, differences
-from unet2015.data.isbi2012 import EMStack, five_folds, load_isbi2012
-from unet2015.data.phantom import phantom_stack
+from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.evaluation import score_table
 from unet2015.metrics import challenge_scores
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
@@ -81,25 +79,8 @@ class Options:
     @property
     def preset_in_record(self) -> str:
         """The preset, marked where its settings were changed on the command line."""
-        changed = self.config != experiments.load(self.preset)
+        changed = self.config != experiments.load(self.preset) or distributed.count() > 1
         return f"{self.preset}, changed" if changed else self.preset
-
-
-def load_data(options: Options) -> EMStack:
-    """The EM stack; for quick, and never for paper, the phantom where there is none."""
-    if options.phantom and options.preset == "paper":
-        raise ValueError("--phantom: preset paper runs on the real stack only; use --preset quick")
-    if not options.phantom:
-        try:
-            return load_isbi2012(options.data)
-        except FileNotFoundError as error:
-            if options.preset == "paper" or options.data is not None:
-                raise
-            print(error, file=sys.stderr)
-    line = "=" * 78
-    print(f"\n{line}\nPHANTOM: this run uses a procedural stand-in, NOT the ISBI 2012 EM stack.")
-    print(f"Its scores say nothing about the paper and stand on a page of their own.\n{line}\n")
-    return phantom_stack(seed=0)
 
 
 def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) -> dict[str, Any]:
@@ -116,6 +97,8 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
         held_out = list(five_folds(len(stack.train_images))[fold])
         name = f"fold {fold}"
         part = em.run_part(stack, held_out, config, folder / f"fold{fold}", name=name, **common)
+        if part is None:  # of several processes, the first alone goes on
+            continue
         em.draw(stack, part)
         found = challenge_scores(stack.train_labels[held_out], part.probability)
         entries[str(fold)] = part.summary() | {"scores": found.as_dict()}
@@ -124,8 +107,11 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
     test_volume = None
     if options.submit:
         part = em.run_part(stack, None, config, folder / "all", name="all slices", **common)
-        print(f"ready for the challenge: {part.folder / em.PROBABILITY}")
-        test_volume = part.summary() | test_scores(stack.test_labels, part)
+        if part is not None:
+            print(f"ready for the challenge: {part.folder / em.PROBABILITY}")
+            test_volume = part.summary() | test_scores(stack.test_labels, part)
+    if not distributed.is_writer():
+        return {}
     pooled = challenge_scores(stack.train_labels[slices], np.concatenate(probabilities))
     print(f"\n{len(slices)} held-out slices:\n{score_table(pooled)}\n")
     return {
@@ -161,18 +147,27 @@ def check(options: Options) -> tuple[int, ...]:
 def main(options: Options) -> None:
     began, started, code = time.monotonic(), datetime.now(UTC), code_version()
     folds = check(options)
-    stack = load_data(options)
+    if options.phantom and options.preset == "paper":
+        raise ValueError("--phantom: preset paper runs on the real stack only; use --preset quick")
+    # quick, and never paper, falls back to the phantom where there are no data
+    fallback = options.preset == "quick" and options.data is None
+    stack = em.load_stack(options.data, phantom=options.phantom, fallback=fallback)
     if options.submit and stack.test_images is None:
         raise ValueError("--submit: the data have no test-volume.tif")
     print(f"data: {stack.source}")
     name = em.run_name(options.preset, stack.name, options.seed, options.config)
     folder, records = options.output / name, options.results / "runs"
     mark = folder / f"record-folds{''.join(map(str, folds))}{'-submit' * options.submit}.txt"
-    if mark.exists() and (record := records / mark.read_text()).is_file():
-        print(f"complete already: {record}; remove {folder} to run it again")
+    complete = distributed.from_writer(
+        lambda: mark.exists() and (records / mark.read_text()).is_file()
+    )
+    resumed = folder.exists()
+    results = {} if complete else run(options, stack, folds, folder)
+    if not distributed.is_writer():
+        return
+    if complete:
+        print(f"complete already: {records / mark.read_text()}; remove {folder} to run it again")
     else:
-        resumed = folder.exists()
-        results = run(options, stack, folds, folder)
         origin = provenance(
             config=options.config,
             seed=options.seed,
@@ -180,10 +175,12 @@ def main(options: Options) -> None:
             command=command_line(),
             started=started,
             wall_time_s=time.monotonic() - began,
-            deviations=differences(options.config, experiments.load("paper")),
+            deviations=differences(options.config, experiments.load("paper"))
+            + distributed.deviations(),
             code=code,
         )
         session = {"peak_memory_gib": peak_memory_gib(), "resumed": resumed}
+        session |= {"processes": distributed.count()}
         record = write_record(records, name, results | origin | session)
         write_text(mark, record.name)
         print(f"record: {record}")

@@ -19,9 +19,19 @@ class TileSource(Protocol):
 
 
 def batches(
-    tiles: TileSource, first_step: int, steps: int, batch_size: int, workers: int
+    tiles: TileSource,
+    first_step: int,
+    steps: int,
+    batch_size: int,
+    workers: int,
+    *,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Generator[Batch, None, None]:
     """The batches of steps first_step … steps-1; step n holds samples n·batch_size ….
+
+    Process `rank` of several (`distributed`) gets its own part of the step's samples, which are
+    those of one process with as many times the batch: (n·processes + rank)·batch_size ….
 
     Yields image (B, C, h, w) float32, labels (B, o, o) int64, weights (B, o, o) float32. The
     number of worker threads (0 = none) changes when a tile is made, never which. An exception in
@@ -30,15 +40,15 @@ def batches(
     """
     if workers < 0:
         raise ValueError(f"workers = {workers}: must be ≥ 0 (0 = without threads)")
+    starts = [(step * processes + rank) * batch_size for step in range(first_step, steps)]
     if workers == 0:
-        for step in range(first_step, steps):
-            yield collate([tiles[step * batch_size + i] for i in range(batch_size)])
+        for first in starts:
+            yield collate([tiles[first + i] for i in range(batch_size)])
         return
     ahead: deque[list[Future[Any]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tiles")
     try:
-        for step in range(first_step, steps):
-            first = step * batch_size
+        for first in starts:
             ahead.append([pool.submit(tiles.__getitem__, first + i) for i in range(batch_size)])
             if len(ahead) > 2 * workers:
                 yield collate([future.result() for future in ahead.popleft()])

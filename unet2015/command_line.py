@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from unet2015.distributed import one_voice
 from unet2015.training import TrainingStopped
 
 BAD_INPUT, STOPPED = 2, 1
@@ -16,9 +17,15 @@ BAD_INPUT, STOPPED = 2, 1
 def run_command(command: Callable[[], object]) -> None:
     """Run `command`; bad input ends it with one message and exit code 2, without a traceback.
 
-    A run that was stopped (signal, non-finite loss) exits with 1 and says how to go on.
+    A run that was stopped (signal, non-finite loss) exits with 1 and says how to go on. Of several
+    processes that torchrun started, the first one speaks.
     UNET2015_TRACEBACK=1 shows the traceback, for whoever looks for a defect of ours.
     """
+    with one_voice():
+        _run(command)
+
+
+def _run(command: Callable[[], object]) -> None:
     try:
         command()
     except (ValueError, OSError, ImportError) as error:

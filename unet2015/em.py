@@ -5,6 +5,7 @@ where it stopped.
 """
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from unet2015 import figures
+from unet2015 import distributed, figures
 from unet2015.atomic import write_text
 from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig, config_hash
+from unet2015.data import isbi2012
+from unet2015.data import phantom as phantoms
 from unet2015.data.isbi2012 import EMStack
 from unet2015.data.tiff import GrayScale, read_stack, write_stack
 from unet2015.estimate import seconds_per_step
@@ -63,6 +66,25 @@ class Part:
         }
 
 
+def load_stack(directory: Path | None, *, phantom: bool = False, fallback: bool = False) -> EMStack:
+    """The ISBI 2012 stack as `load_isbi2012` finds it; the phantom, with an unmistakable notice.
+
+    phantom: take it in any case. fallback: take it where there are no data, instead of raising
+    FileNotFoundError.
+    """
+    if not phantom:
+        try:
+            return isbi2012.load_isbi2012(directory)
+        except FileNotFoundError as error:
+            if not fallback:
+                raise
+            print(error, file=sys.stderr)
+    line = "=" * 78
+    print(f"\n{line}\nPHANTOM: this run uses a procedural stand-in, NOT the ISBI 2012 EM stack.")
+    print(f"Its scores say nothing about the paper and stand on a page of their own.\n{line}\n")
+    return phantoms.phantom_stack(seed=0)
+
+
 def run_part(
     stack: EMStack,
     held_out: Sequence[int] | None,
@@ -74,12 +96,13 @@ def run_part(
     name: str,
     estimate: bool = False,
     **options: Any,
-) -> Part:
+) -> Part | None:
     """Train on all slices but `held_out` and predict these; None: train on all, predict the test.
 
     folder: of this part alone; it keeps checkpoints, history.csv and probability.tif, and a part
     found there continues. name: what progress bars call it. `estimate` prints, before training
     starts, how long it will take, from three timed steps. Further options: as `training.train`.
+    Of several processes (`distributed`) all train, and the first alone goes on: None in the others.
     Raises ValueError for a stack without test images, and as `train` does.
     """
     if held_out is None and stack.test_images is None:
@@ -102,6 +125,8 @@ def run_part(
         description=f"{name}, training",
         **options,
     )
+    if not distributed.is_writer():
+        return None
     unseen = stack.test_images if held_out is None else stack.train_images[list(held_out)]
     assert unseen is not None
     probability, seconds = _predict(checkpoint, scale.apply(unseen), folder, device, name)
@@ -166,7 +191,8 @@ def _print_estimate(config: ExperimentConfig, seconds: float, device: str) -> No
 
 def run_name(preset: str, dataset: str, seed: int, config: ExperimentConfig) -> str:
     """The name of a run's folder and record: what was run, on what, with which settings."""
-    return f"em_challenge_{preset}_{dataset}_seed{seed}_{config_hash(config)}"
+    several = f"_{distributed.count()}processes" if distributed.count() > 1 else ""
+    return f"em_challenge_{preset}_{dataset}_seed{seed}_{config_hash(config)}{several}"
 
 
 def duration(seconds: float) -> str:

@@ -6,8 +6,6 @@ continued ends bit-identical (CPU) to one that was not.
 
 import json
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -20,32 +18,30 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from unet2015 import distributed
 from unet2015.batches import Batch, TileSource, batches
 from unet2015.checkpoint import (
     CURRENT,
     WEIGHTS,
     Checkpoint,
     as_final,
-    load_checkpoint,
     load_optimizer,
     load_weights,
     model_tensors,
-    newest_checkpoint,
     optimizer_tensors,
     save_checkpoint,
     save_rotating,
 )
-from unet2015.config import ExperimentConfig, TrainingConfig, config_hash, differences
-from unet2015.history import (
-    COLUMNS,
-    Row,
-    dead_start_warning,
-    history_row,
-    row_due,
-    write_history,
-)
+from unet2015.config import ExperimentConfig, TrainingConfig
+from unet2015.history import Row, history_row, row_due, write_history
 from unet2015.loss import weighted_cross_entropy
 from unet2015.model import CELL, UNet
+from unet2015.progress import Report, tensorboard_writer
+from unet2015.resume import PROCESSES, find_run
+from unet2015.signals import stop_signals
+
+_FIGURES = 3
+"""What is measured in a step: loss, share predicted cell, accuracy."""
 
 
 class TrainingStopped(RuntimeError):
@@ -67,6 +63,15 @@ class Run:
     history: list[Row] = field(default_factory=list)
     pending: list[list[float]] = field(default_factory=list)
     """(loss, share predicted cell, accuracy) of the steps since the last row of the history."""
+    stop: list[str] = field(default_factory=list)
+    """Names the signal once one has asked for a clean stop."""
+    replicas: distributed.Replicas | None = None
+    """The network in all processes, where there are several."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of one step, over all processes."""
+        return self.config.training.batch_size * (self.replicas.count if self.replicas else 1)
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -141,33 +146,50 @@ def train(
     `workers` threads prepare tiles ahead. `data` (JSON values) is recorded in the checkpoints and
     must be the same on resume. `on_step` is called after each step (tests, benchmarks).
 
-    Raises ValueError if `output` holds a run of another configuration, seed or data set;
-    TrainingStopped at a non-finite loss or when SIGINT or SIGTERM asks to stop.
+    Under torchrun (`distributed`) n processes share the work: step and history are those of one
+    process with batches of n·batch_size samples; the first process alone reads and writes `output`.
+    n decides which samples a step uses: it is recorded, and a run continues with the same n only.
+
+    Raises ValueError if `output` holds a run of another configuration, seed, data set or number of
+    processes; TrainingStopped at a non-finite loss, when SIGINT or SIGTERM asks to stop, or when
+    another process has ended.
     """
-    about_data = json.loads(json.dumps(data or {}))  # as it comes back from a checkpoint
-    run = _start_or_resume(config, seed, output, torch.device(device), about_data)
-    if run is None:
-        return load_checkpoint(output / WEIGHTS)
-    writer = _tensorboard_writer(output) if tensorboard else None
-    # fork_rng: drop-out draws from PyTorch's global generator, seeded anew for every step
-    with (
-        torch.random.fork_rng(),
-        _stop_signals() as stop,
-        _tiles_ahead(run, tiles, workers) as ahead,
-        tqdm(
-            total=config.training.steps,
-            initial=run.step,
-            desc=description,
-            unit="step",
-            disable=not progress,
-            mininterval=0.5,
-        ) as bar,
-    ):
-        report = _Report(bar, writer, on_step)
-        _loop(run, ahead, output, checkpoint_every_s, report, stop)
-    final = as_final(run.checkpoint())
-    save_checkpoint(output / WEIGHTS, final)
-    return final
+    distributed.join()
+    about = json.loads(json.dumps(data or {}))  # as it comes back from a checkpoint
+    if distributed.count() > 1:
+        about[PROCESSES] = distributed.count()
+    with _other_processes(output):
+        found, finished = distributed.from_writer(lambda: find_run(output, config, seed, about))
+        if found is not None and finished:
+            return found
+        run = new_run(config, seed, distributed.own_device(device), about)
+        _continue_from(found, run, output)
+        writes = distributed.is_writer()
+        # fork_rng: drop-out draws from PyTorch's global generator, seeded anew for every step
+        with (
+            torch.random.fork_rng(),
+            # torchrun passes on the signal that a terminal has sent to all, and kills by itself
+            stop_signals(run.stop, urgent_if_repeated=run.replicas is None),
+            _tiles_ahead(run, tiles, workers) as ahead,
+            _bar(run, description, shown=progress and writes) as bar,
+        ):
+            board = tensorboard_writer(output) if tensorboard and writes else None
+            _loop(run, ahead, output, checkpoint_every_s, Report(bar, board, on_step))
+        final = as_final(run.checkpoint())
+        if writes:
+            save_checkpoint(output / WEIGHTS, final)
+        return final
+
+
+def _bar(run: Run, description: str, *, shown: bool) -> tqdm:
+    return tqdm(
+        total=run.config.training.steps,
+        initial=run.step,
+        desc=description,
+        unit="step",
+        disable=not shown,
+        mininterval=0.5,
+    )
 
 
 def _tiles_ahead(
@@ -175,7 +197,24 @@ def _tiles_ahead(
 ) -> closing[Generator[Batch, None, None]]:
     """The batches still to come; their threads end with the context, not with the traceback."""
     settings = run.config.training
-    return closing(batches(tiles, run.step, settings.steps, settings.batch_size, workers))
+    place = {}
+    if run.replicas is not None:
+        place = {"rank": run.replicas.rank, "processes": run.replicas.count}
+    return closing(batches(tiles, run.step, settings.steps, settings.batch_size, workers, **place))
+
+
+@contextmanager
+def _other_processes(output: Path) -> Iterator[None]:
+    """Say how to go on where another process has ended; this one cannot go on without it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, TrainingStopped) or not distributed.partner_lost(error):
+            raise
+        raise TrainingStopped(
+            "another process of this run has ended or cannot be reached; the same command "
+            f"continues from {output / CURRENT}, if one was saved"
+        ) from error
 
 
 def _loop(
@@ -183,31 +222,35 @@ def _loop(
     ahead: Iterable[Batch],
     output: Path,
     checkpoint_every_s: float,
-    report: "_Report",
-    stop: list[str],
+    report: Report,
 ) -> None:
     settings = run.config.training
     unread: list[Tensor] = []  # on a GPU, reading every step would make the host wait for it
     began = saved = time.monotonic()
     seconds_before = run.seconds
+    # several processes must stop in the same step: where all of them have read the same figures
+    alone, writes = run.replicas is None, distributed.is_writer()
     for batch in ahead:
         unread.append(train_step(run, batch))
         run.step += 1
         now = time.monotonic()
         run.seconds = seconds_before + now - began
-        asked_by = stop[0] if stop else None  # a signal from here on counts in the next step
+        # a signal from here on counts in the next step
+        asked_by = run.stop[0] if run.stop and alone else None
         save = now - saved > checkpoint_every_s or bool(asked_by) or run.step == settings.steps
-        if save or run.device.type == "cpu" or row_due(run.step, settings.steps):
-            run.pending += torch.stack(unread).tolist()
-            _refuse_non_finite(run, len(unread), output)
+        row = row_due(run.step, settings.steps)
+        if row or run.device.type == "cpu" or (save and alone):
+            asked_by = _read(run, unread, output) or asked_by
             unread = []
-        if row_due(run.step, settings.steps):
+        if row:
             rate = learning_rate(run.step - 1, settings)
             run.history.append(history_row(run.step, run.pending, rate))
             run.pending = []
-            report.row(run.history)
-        if save:
-            _save(run, output)
+            if writes:
+                report.row(run.history)
+        if (save or asked_by) and not unread:
+            if writes:
+                _save(run, output)
             saved = time.monotonic()
         report.step(run.step)
         if asked_by and run.step < settings.steps:
@@ -217,27 +260,49 @@ def _loop(
             )
 
 
+def _read(run: Run, unread: list[Tensor], output: Path) -> str | None:
+    """Note what was measured in the last steps; what asks several processes to stop, if anything.
+
+    Raises TrainingStopped at a non-finite loss.
+    """
+    asking = False
+    for figures in torch.stack(unread).tolist():
+        run.pending.append(figures[:_FIGURES])
+        asking = asking or any(figures[_FIGURES:])
+    _refuse_non_finite(run, len(unread), output)
+    if not asking:
+        return None
+    return run.stop[0] if run.stop else "a signal to another process"
+
+
 def train_step(run: Run, batch: Batch) -> Tensor:
-    """One step of gradient descent (paper §3); returns (loss, share predicted cell, accuracy)."""
+    """One step of gradient descent (paper §3); returns (loss, share predicted cell, accuracy).
+
+    With several processes these are of all of them, followed by how many ask to stop.
+    """
     settings = run.config.training
-    torch.manual_seed(_random_seed(run.seed, 3, run.step))
+    key = (run.replicas.rank,) if run.replicas is not None and run.replicas.rank > 0 else ()
+    torch.manual_seed(_random_seed(run.seed, 3, run.step, *key))
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(run.step, settings)
     image, labels, weights = (t.to(run.device, non_blocking=True) for t in batch)
     image = image.contiguous(memory_format=torch.channels_last)
     run.optimizer.zero_grad(set_to_none=True)
     with autocast(run.device, settings.precision):
-        scores = run.network(image)
+        scores = run.network(image) if run.replicas is None else run.replicas.module(image)
     loss = weighted_cross_entropy(scores, labels, weights)
-    loss.backward()
-    if settings.gradient_clip is not None:
-        torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.gradient_clip)
     with torch.no_grad():
         predicted = scores.argmax(dim=1)
         cells = (predicted == CELL).float().mean()
         right = (predicted == labels).float().mean()
+        measured = torch.stack([loss.detach(), cells, right])
+    if run.replicas is not None:
+        loss, measured = run.replicas.of_all(loss, weights.sum(), measured, bool(run.stop))
+    loss.backward()
+    if settings.gradient_clip is not None:
+        torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.gradient_clip)
     run.optimizer.step()
-    return torch.stack([loss.detach(), cells, right])
+    return measured
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -252,39 +317,17 @@ def new_run(config: ExperimentConfig, seed: int, device: torch.device, data: dic
     return Run(config, seed, network, make_optimizer(network, config.training), device, data)
 
 
-def _start_or_resume(
-    config: ExperimentConfig, seed: int, output: Path, device: torch.device, data: dict[str, Any]
-) -> Run | None:
-    """A new run, the continued one of `output`, or None if that is finished."""
-    output.mkdir(parents=True, exist_ok=True)
-    if (output / WEIGHTS).exists():
-        _same_run(load_checkpoint(output / WEIGHTS), config, seed, data, output)
-        return None
-    run = new_run(config, seed, device, data)
-    found, refused = newest_checkpoint(output)
-    for message in refused:
-        print(f"warning: {message}; continuing from the one before it", file=sys.stderr)
+def _continue_from(found: Checkpoint | None, run: Run, output: Path) -> None:
+    """Put the run where the checkpoint was, in every process."""
     if found is not None:
-        _same_run(found, config, seed, data, output)
         load_weights(run.network, found.model)
         load_optimizer(run.network, run.optimizer, found.optimizer)
         run.step, run.seconds = found.step, found.seconds
         run.history, run.pending = found.history, found.pending
-        write_history(output, run.history)
-    return run
-
-
-def _same_run(
-    found: Checkpoint, config: ExperimentConfig, seed: int, data: dict[str, Any], output: Path
-) -> None:
-    remedy = "give another --output, or remove that folder to start again"
-    if config_hash(found.config) != config_hash(config):
-        changed = "; ".join(differences(config, found.config))
-        raise ValueError(f"{output} holds a run of another configuration ({changed}): {remedy}")
-    if found.seed != seed:
-        raise ValueError(f"{output} holds a run with seed {found.seed}, not {seed}: {remedy}")
-    if found.data != data:
-        raise ValueError(f"{output} holds a run on other data ({found.data}): {remedy}")
+        if distributed.is_writer():
+            write_history(output, run.history)
+    if distributed.count() > 1:
+        run.replicas = distributed.Replicas(run.network)
 
 
 def _refuse_non_finite(run: Run, steps: int, output: Path) -> None:
@@ -293,7 +336,7 @@ def _refuse_non_finite(run: Run, steps: int, output: Path) -> None:
         if math.isfinite(loss):
             continue
         settings = run.config.training
-        first, last = step * settings.batch_size, (step + 1) * settings.batch_size - 1
+        first, last = step * run.batch_size, (step + 1) * run.batch_size - 1
         which = f"sample {first}" if first == last else f"samples {first} to {last}"
         kept = output / CURRENT
         state = f"the last good checkpoint is {kept}" if kept.exists() else "none was saved yet"
@@ -303,30 +346,6 @@ def _refuse_non_finite(run: Run, steps: int, output: Path) -> None:
             f"(= {settings.learning_rate}) or lengthen training.warmup_steps "
             f"(= {settings.warmup_steps})"
         )
-
-
-@dataclass
-class _Report:
-    """Where the user sees the run: progress bar, TensorBoard, caller's function."""
-
-    bar: tqdm
-    writer: Any
-    on_step: Callable[[int], None] | None
-
-    def row(self, history: list[Row]) -> None:
-        row = history[-1]
-        self.bar.set_postfix(loss=f"{row['loss']:.4f}", accuracy=f"{row['accuracy']:.3f}")
-        if message := dead_start_warning(history):
-            self.bar.write(message, file=sys.stderr)
-        if self.writer is not None:
-            for name in COLUMNS[1:]:
-                self.writer.add_scalar(name, row[name], int(row["step"]))
-            self.writer.flush()
-
-    def step(self, step: int) -> None:
-        self.bar.update()
-        if self.on_step is not None:
-            self.on_step(step)
 
 
 def _save(run: Run, output: Path) -> None:
@@ -341,38 +360,6 @@ def _save(run: Run, output: Path) -> None:
     write_history(output, run.history)
 
 
-@contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """A list that names the signal once SIGINT or SIGTERM has asked for a clean stop."""
-    received: list[str] = []
-
-    def note(number: int, _frame: object) -> None:
-        if received:  # asked twice: at once
-            raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
-
-    try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are somebody else's business
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _random_seed(*key: int) -> int:
     """A 63-bit seed that depends on every number of `key`."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _tensorboard_writer(output: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ValueError(
-            "--tensorboard needs the package tensorboard: pip install tensorboard"
-        ) from error
-    return SummaryWriter(str(output / "tensorboard"))
