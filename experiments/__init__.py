@@ -1,12 +1,14 @@
 """One short file per experiment: only its difference from the faithful baseline `paper`.
 
 Each file holds `EXPERIMENT`, an `unet2015.config.ExperimentConfig`; the file's name is the
-experiment's name in paths, records and tables.
+experiment's name in paths, records and tables. The file of an ablation also holds `change`, which
+makes the same difference to any configuration, and its first line is the question that it answers.
 """
 
 import difflib
 import importlib
 import pkgutil
+from types import ModuleType
 
 from unet2015.config import ExperimentConfig
 
@@ -18,7 +20,27 @@ def names() -> list[str]:
 
 def load(name: str) -> ExperimentConfig:
     """The experiment of that name; an unknown one raises ValueError with the nearest names."""
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), cutoff=0.3) or names()
+    return _module(name, names()).EXPERIMENT
+
+
+def arms() -> list[str]:
+    """The names of the ablations of the EM challenge, sorted."""
+    candidates = [name for name in names() if not name.startswith("cell_tracking")]
+    return [name for name in candidates if hasattr(_module(name, [name]), "change")]
+
+
+def arm(name: str, base: ExperimentConfig) -> ExperimentConfig:
+    """`base` with the ablation's difference; an unknown name raises ValueError with the nearest."""
+    return _module(name, arms()).change(base)
+
+
+def question(name: str) -> str:
+    """The question that an ablation answers; an unknown name raises ValueError as `arm`."""
+    return (_module(name, arms()).__doc__ or "").partition("\n")[0]
+
+
+def _module(name: str, known: list[str]) -> ModuleType:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, cutoff=0.3) or known
         raise ValueError(f"experiment {name!r} is unknown; nearest: {', '.join(near)}")
-    return importlib.import_module(f"{__name__}.{name}").EXPERIMENT
+    return importlib.import_module(f"{__name__}.{name}")

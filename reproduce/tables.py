@@ -11,7 +11,9 @@ from pathlib import Path
 
 import tyro
 
+from unet2015.ablation_tables import write_ablations
 from unet2015.benchmarks.pages import write_pages
+from unet2015.cell_tracking_tables import write_cell_tracking
 from unet2015.command_line import run_command
 from unet2015.tables import write_tables
 
@@ -25,8 +27,15 @@ class Options:
 
 
 def main(options: Options) -> None:
-    pages = write_tables(options.results / "runs", options.results)
-    for path in dict.fromkeys([*pages, *write_pages(options.results)]):
+    runs = options.results / "runs"
+    pages = [
+        *write_tables(runs, options.results),
+        # the page itself says where records are mixed
+        *write_ablations(options.results, allow_mixed=True),
+        *write_cell_tracking(runs, options.results),
+        *write_pages(options.results),
+    ]
+    for path in dict.fromkeys(pages):
         print(path)
 
 

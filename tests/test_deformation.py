@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from unet2015.deformation import deform, random_displacement
+from unet2015.deformation import deform, keys_displacement, random_displacement
 
 SHAPES = [(40, 56), (33, 17), (2, 9)]
 ANGLES = [0.0, 31.0, -127.5]
@@ -126,6 +126,59 @@ def test_smooth_images_need_no_high_order() -> None:
     displacement = random_displacement(np.random.default_rng(9))
     linear, cubic = deform([image, image], displacement, angle_deg=20, orders=[1, 3])
     assert np.abs(linear - cubic).max() < 0.02 * np.ptp(image)
+
+
+def keys_by_hand(vectors: np.ndarray, row: float, column: float) -> float:
+    """Keys 1981, Eq. 15, as a sum over the 4 by 4 neighbours of one place."""
+
+    def kernel(s: float) -> float:
+        s = abs(s)
+        if s < 1:
+            return 3 / 2 * s**3 - 5 / 2 * s**2 + 1
+        return -1 / 2 * s**3 + 5 / 2 * s**2 - 4 * s + 2 if s < 2 else 0.0
+
+    padded = np.pad(vectors, 4, mode="reflect")
+    neighbours = range(-2, 3)
+    return sum(
+        padded[int(row) + i + 4, int(column) + j + 4]
+        * kernel(row - int(row) - i)
+        * kernel(column - int(column) - j)
+        for i in neighbours
+        for j in neighbours
+    )
+
+
+@pytest.mark.parametrize(("points", "hw"), [((3, 3), (9, 14)), ((2, 5), (8, 13)), ((4, 3), (3, 2))])
+def test_keys_interpolation_is_that_of_the_formula(
+    points: tuple[int, int], hw: tuple[int, int]
+) -> None:
+    grid = np.random.default_rng(3).normal(0, 10, (2, *points))
+    field = keys_displacement(grid, hw)
+    assert field.shape == (2, *hw)
+    for k in range(2):
+        for row, r in enumerate(np.linspace(0, points[0] - 1, hw[0])):
+            for column, c in enumerate(np.linspace(0, points[1] - 1, hw[1])):
+                assert field[k, row, column] == pytest.approx(keys_by_hand(grid[k], r, c))
+
+
+def test_keys_and_the_spline_agree_at_the_grids_points_alone() -> None:
+    grid = random_displacement(np.random.default_rng(4))
+    field = keys_displacement(grid, (101, 51))
+    assert_allclose(field[:, ::50, ::25], grid, atol=1e-12)
+    places = np.mgrid[0:2:101j, 0:2:51j]
+    spline = np.stack([map_coordinates(v, places, order=3, mode="mirror") for v in grid])
+    assert 0.3 < np.abs(field - spline).max() < 5
+
+
+@pytest.mark.parametrize("angle_deg", ANGLES)
+def test_a_field_with_one_vector_per_pixel_is_used_as_it_is(angle_deg: float) -> None:
+    rng = np.random.default_rng(5)
+    image = rng.random((40, 56), np.float32)
+    field = keys_displacement(random_displacement(rng), image.shape)
+    (ours,) = deform([image], field, angle_deg=angle_deg, orders=[1])
+    read = source_coordinates(image.shape, np.zeros((2, 3, 3)), angle_deg) + field
+    theirs = map_coordinates(image.astype(float), read, order=1, mode="mirror")
+    assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_displacements_are_gaussian_in_pixels() -> None:

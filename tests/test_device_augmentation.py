@@ -18,6 +18,7 @@ from unet2015.augmentation import (
     turn_and_flip,
 )
 from unet2015.config import AugmentationConfig
+from unet2015.deformation import keys_displacement
 from unet2015.device_augmentation import DeviceTile, DeviceTiles, make_tile
 
 PAPER = AugmentationConfig()
@@ -33,6 +34,7 @@ CONFIGS = {
     "flips, centred": replace(PAPER, flips=True, shift=False),
     "4 by 4 grid": replace(PAPER, elastic_points=4, elastic_sigma_px=5),
     "2 by 2 grid": replace(PAPER, elastic_points=2),
+    "keys": replace(PAPER, displacement_interpolation="keys"),
     "nearest": replace(PAPER, image_order=0),
     "linear": replace(PAPER, image_order=1, flips=True),
     "quadratic": replace(PAPER, image_order=2),
@@ -69,6 +71,8 @@ def tie(reference: TileSequence, config: AugmentationConfig, side: int, k: int) 
     index, rng = reference.source(k)
     draw = draw_augmentation(config, rng)
     hw = turn_and_flip(reference.samples[index][1], draw).shape
+    if config.displacement_interpolation == "keys":
+        draw = draw._replace(displacement=keys_displacement(draw.displacement, hw))
     read = source_coordinates(hw, draw.displacement, draw.angle_deg)
     halfway = (np.abs(read % 1 - 0.5) < 1e-3).any(0)
     padded = np.pad(halfway, side, mode="reflect")

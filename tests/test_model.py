@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
+from scipy.signal import correlate2d
 from torch import nn
 
 from unet2015.config import ModelConfig
@@ -209,6 +212,7 @@ def test_concatenation_crops_the_centre() -> None:
         ModelConfig(width=2, activation="silu"),
         ModelConfig(width=2, activation="pysilu"),
         ModelConfig(width=2, variant="release"),
+        ModelConfig(width=2, upsampling="bilinear"),
         ModelConfig(width=2, classes=5, in_channels=3),
     ],
     ids=str,
@@ -227,6 +231,26 @@ def test_normalisation_is_off_by_default_and_counts() -> None:
         network = UNet(ModelConfig(width=2, normalization=normalization))
         norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
         assert len(norms) == 18  # one behind each 3×3 convolution
+
+
+def test_bilinear_upsampling_is_an_interpolation_and_a_convolution() -> None:
+    up = UNet(ModelConfig(width=2, upsampling="bilinear")).up[-1]
+    small = torch.rand(1, 4, 5, 7, generator=torch.Generator().manual_seed(0))
+    convolution = up[-1]  # type: ignore[index]
+    assert (convolution.in_channels, convolution.out_channels) == (4, 2)
+    with torch.no_grad():
+        ours = up(small)
+        # bilinear between pixel centres, as SciPy's linear spline; then a correlation
+        rows, columns = np.mgrid[:11, :15]  # one row and column more than twice the size
+        at = np.stack([np.clip(rows, 0, 9), np.clip(columns, 0, 13)]) / 2 - 0.25
+        large = [map_coordinates(c, at, order=1, mode="nearest") for c in small[0].numpy()]
+        kernel = convolution.weight.numpy()
+        for channel in range(2):
+            theirs = sum(
+                correlate2d(plane, kernel[channel, k], mode="valid")
+                for k, plane in enumerate(large)
+            )
+            np.testing.assert_allclose(ours[0, channel].numpy(), theirs, atol=1e-6)
 
 
 def test_pysilu_values() -> None:

@@ -52,7 +52,7 @@ def test_padded_network_uses_context_at_inner_tile_borders() -> None:
 
 
 def test_probabilities_are_probabilities() -> None:
-    for averaging in ("none", "dihedral8", "rotations7"):
+    for averaging in ("none", "dihedral8", "flips4", "rotations7"):
         for average_of in ("probability", "score"):
             config = PredictionConfig(averaging=averaging, average_of=average_of)
             p = predict_image(network(), noise(1, 33, 48), config)
@@ -71,6 +71,18 @@ def test_eight_views_are_the_eight_symmetries() -> None:
         seen.add((turned.shape, turned.tobytes()))
         assert np.array_equal(view.back(turned), image)
     assert len(seen) == 8
+
+
+def test_four_flips_of_the_scores_by_hand() -> None:
+    """As in the authors' release: identity, left-right, up-down, both; scores, then softmax."""
+    net, image = network(), noise(1, 30, 42)
+    parts = []
+    for axes in ((), (2,), (1,), (1, 2)):
+        scores = whole_image_scores(net, np.ascontiguousarray(np.flip(image, axes)))
+        parts.append(np.flip(scores, axes))
+    odds = np.exp(np.mean(parts, axis=0))
+    config = PredictionConfig(averaging="flips4", average_of="score")
+    assert np.abs(predict_image(net, image, config) - odds / odds.sum(axis=0)).max() < 1e-5
 
 
 @pytest.mark.parametrize("average_of", ["probability", "score"])

@@ -171,6 +171,55 @@ def test_several_channels_are_kept():
     np.testing.assert_array_equal(tile.image, centre(image, 28))
 
 
+def test_ignored_pixels_have_weight_0_and_do_not_count_in_the_class_frequencies():
+    labels = np.zeros((2, 40, 40), np.uint16)
+    labels[0, 10:30, 10:30], labels[1, 15:25, 15:25] = 1, 1
+    ignore = np.zeros(labels.shape, bool)
+    ignore[0, 20:], ignore[1, :, 20:] = True, True
+    config = unaugmented(WeightMapConfig(w0=0))
+    tiles = training_tiles(
+        picture(0, 2, 40, 40), labels, config, label_kind="instances", ignore=ignore, seed=0
+    )
+    cell = int((labels[~ignore] > 0).sum())
+    assert cell == 10 * 20 + 10 * 5
+    heaviest = (1600 - cell) / cell
+    seen = []
+    for k in range(2):
+        tile = tiles[k]
+        which = next(n for n in range(2) if np.array_equal(centre(labels[n], 12), tile.labels))
+        seen.append(which)
+        expected = np.where(labels[which] > 0, heaviest, 1)
+        expected[ignore[which]] = 0
+        np.testing.assert_allclose(tile.weights, centre(expected, 12), rtol=1e-6)
+    assert sorted(seen) == [0, 1]
+
+
+def test_ignored_cells_stay_in_the_border_term_of_the_others():
+    cells = np.zeros((30, 30), np.int32)
+    cells[5:12, 5:25], cells[14:20, 5:25] = 1, 2
+    ignore = cells == 2
+    (weights,) = weight_maps([cells], WeightMapConfig(class_weights="none"), ignore=[ignore])
+    assert (weights[ignore] == 0).all()
+    assert weights[12, 15] > 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 40, 40), "ignore has 1 masks for 2 images"),
+        (
+            (2, 40, 38),
+            r"ignore mask 0 of shape \(40, 38\): must be as large as its labels, \(40, 40",
+        ),
+    ],
+)
+def test_ignore_masks_that_do_not_fit_are_refused(shape, message):
+    labels = np.stack([blobs(n, 40, 40) for n in range(2)])
+    ignore = np.zeros(shape, bool)
+    with pytest.raises(ValueError, match=message):
+        training_tiles(picture(0, 2, 40, 40), labels, unaugmented(), ignore=ignore, seed=0)
+
+
 def test_a_tile_size_that_does_not_fit_is_refused_with_the_nearest():
     config = settings(input_tile_px=29)
     with pytest.raises(ValueError, match=r"tile size 29 px .* valid sizes are 28 and 30 px"):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet2015.config import AugmentationConfig
-from unet2015.deformation import Region, deform, random_displacement
+from unet2015.deformation import Region, deform, keys_displacement, random_displacement
 
 
 class TrainingTile(NamedTuple):
@@ -73,6 +73,8 @@ def augment_tile(
     image, labels, weights = check_sample(image, labels, weights)
     draw = draw_augmentation(config, rng)
     image, labels, weights = (turn_and_flip(array, draw) for array in (image, labels, weights))
+    if config.displacement_interpolation == "keys":
+        draw = draw._replace(displacement=keys_displacement(draw.displacement, labels.shape))
     corner = tile_corner(labels.shape, output_tile_px, config, draw)
     label_rows, label_columns = (
         _mirrored(start, start + output_tile_px, size)

@@ -35,6 +35,10 @@ class ModelConfig:
     """Drop-out at the end of the contracting path (paper §3.1; ratio and places: release)."""
     variant: Literal["paper", "release"] = "paper"
     """'release': ReLU after every up-convolution and 2×width channels out of the last one."""
+    upsampling: Literal["up_convolution", "bilinear"] = "up_convolution"
+    """'up_convolution': 2×2 transposed convolution with stride 2 (release). 'bilinear': bilinear
+    interpolation, then a 2×2 convolution: "an upsampling of the feature map followed by a 2x2
+    convolution", read literally (paper §2)."""
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -93,6 +97,9 @@ class AugmentationConfig:
     smooth monotone curve within the later plugin's slopes 0.8-1.2)."""
     image_order: int = 3
     """Spline order of the image's interpolation (our choice; labels: nearest, weights: linear)."""
+    displacement_interpolation: Literal["bspline", "keys"] = "bspline"
+    """The 'bicubic interpolation' of the displacements (paper §3.1, which does not say which).
+    'bspline': cubic B-spline (our choice, as in elasticdeform). 'keys': Keys 1981, a = -0.5."""
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -148,9 +155,10 @@ class TrainingConfig:
 class PredictionConfig:
     """The overlap-tile prediction and its averaging (paper §2, Fig. 2; §4)."""
 
-    averaging: Literal["rotations7", "dihedral8", "none"] = "rotations7"
+    averaging: Literal["rotations7", "dihedral8", "flips4", "none"] = "rotations7"
     """'rotations7': rotations by k·360°/7, k = 0 … 6, our reading of '7 rotated versions'
-    (paper §4). 'dihedral8': the eight right-angle rotations and reflections. 'none': one view."""
+    (paper §4). 'dihedral8': the eight right-angle rotations and reflections. 'flips4': the image
+    and its three mirror images (release, for the cell tracking sets). 'none': one view."""
     average_of: Literal["probability", "score"] = "probability"
     """What is averaged: class probabilities (our choice) or scores before the softmax (release)."""
     largest_input_tile_px: int = 892
@@ -173,6 +181,11 @@ class ExperimentConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
+
+
+ADDED_LATER = (("model", "upsampling"), ("augmentation", "displacement_interpolation"))
+"""Fields younger than the first records; a field that joins them must keep what was done before as
+its default."""
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -209,8 +222,16 @@ def from_dict(values: dict[str, Any]) -> ExperimentConfig:
 
 
 def config_hash(config: ExperimentConfig) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of the configuration as canonical JSON."""
-    canonical = json.dumps(as_dict(config), sort_keys=True, separators=(",", ":"))
+    """The first 12 hexadecimal digits of the SHA-256 of the configuration as canonical JSON.
+
+    The fields of `ADDED_LATER` are left out where they are at their default: a configuration keeps
+    the hash that it had before they came, so that records and runs of then are still its own.
+    """
+    values, defaults = as_dict(config), as_dict(ExperimentConfig())
+    for concern, name in ADDED_LATER:
+        if values[concern][name] == defaults[concern][name]:
+            del values[concern][name]
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 

@@ -5,7 +5,8 @@ displacements are sampled from a Gaussian distribution with 10 pixels standard d
 displacements are then computed using bicubic interpolation."
 
 Not specified in the paper: whether the grid spans the image or the tile (here the image, from the
-first to the last pixel), which bicubic interpolation (here cubic B-splines, as in elasticdeform),
+first to the last pixel), which bicubic interpolation (here cubic B-splines, as in elasticdeform;
+`keys_displacement` is the other),
 what lies beyond the border (here the mirrored image, as in the later plugin), and the order of
 rotation and displacement (here output(x) = image(R·(x − c) + c + d(x)), our choice).
 """
@@ -35,6 +36,39 @@ def random_displacement(
     if not (np.isfinite(sigma_px) and sigma_px >= 0):
         raise ValueError(f"sigma_px = {sigma_px}: must be a finite number of pixels ≥ 0")
     return sigma_px * rng.standard_normal((2, points, points))
+
+
+def keys_displacement(displacement: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """The displacement of every pixel by Keys' bicubic interpolation, a = -0.5 (paper §3.1).
+
+    displacement: (2, n, m) in pixels on a grid that spans an image of (H, W) = `hw`. Returns
+    (2, H, W) float64, which `deform` takes as a grid with one point per pixel. Beyond the grid's
+    border the vectors are mirrored, as everywhere here (our choice). Keys, "Cubic convolution
+    interpolation for digital image processing", IEEE Trans. ASSP 29(6), 1981.
+
+    >>> keys_displacement(np.ones((2, 3, 3)), (4, 5)).shape
+    (2, 4, 5)
+    """
+    rows, columns = (
+        keys_weights(points, size) for points, size in zip(displacement.shape[1:], hw, strict=True)
+    )
+    return rows @ displacement @ columns.T
+
+
+def keys_weights(points: int, size: int) -> np.ndarray:
+    """(size, points): the share of each grid point in each of `size` pixels, along one axis."""
+    at = np.linspace(0, points - 1, size)
+    first = np.floor(at).astype(int) - 1
+    weights = np.zeros((size, points))
+    for k in range(4):
+        distance = np.abs(at - (first + k))
+        near = (1.5 * distance - 2.5) * distance**2 + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        share = np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+        # mirrored without repeating the last point: period 2·(points - 1)
+        place = np.abs((first + k + points - 1) % (2 * (points - 1)) - (points - 1))
+        np.add.at(weights, (np.arange(size), place), share)
+    return weights
 
 
 def deform(

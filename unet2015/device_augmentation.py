@@ -22,6 +22,7 @@ from unet2015.augmentation import (
     turn_and_flip,
 )
 from unet2015.config import AugmentationConfig
+from unet2015.deformation import keys_weights
 
 _RIM_PX = 2
 """Mirrored pixels kept beyond each border: how far a cubic spline reaches."""
@@ -50,8 +51,9 @@ class Planes(NamedTuple):
     weights: Tensor
     """(N,) float32, laid out likewise."""
     basis: Tensor
-    """(M, points + 2) float64, for each row or column x of an image of n pixels: the B-spline
-    weights of the coarse grid's points, x - (n - 1) / 2, and 1; one block per n that occurs."""
+    """(M, points + 2) float64, for each row or column x of an image of n pixels: the
+    weights of the coarse grid's points (cubic B-spline or Keys), x - (n - 1) / 2, and 1; one block
+    per n that occurs."""
     steps: Tensor
     """(h,) int64: rows or columns of the input tile, 0 = the output tile's first."""
 
@@ -134,7 +136,7 @@ class DeviceTiles:
         order = self._config.image_order
         images = [[_coefficients(plane, order) for plane in image] for image, _, _ in samples]
         sides = sorted({side for _, labels, _ in samples for side in labels.shape})
-        blocks = [_basis(side, self._config.elastic_points) for side in sides]
+        blocks = [_basis(side, self._config) for side in sides]
         starts = np.cumsum([0, *sides[:-1]]).tolist()
         arrays = (
             np.concatenate([np.stack([_with_rim(p) for p in image]) for image in images], axis=1),
@@ -276,13 +278,17 @@ def _with_rim(plane: np.ndarray) -> np.ndarray:
     return np.pad(plane, _RIM_PX, mode="reflect").ravel()
 
 
-def _basis(size: int, points: int) -> np.ndarray:
+def _basis(size: int, config: AugmentationConfig) -> np.ndarray:
     """(size, points + 2) float64: see `Planes.basis`."""
-    on_grid = np.linspace(0, points - 1, size)
-    splines = [
-        map_coordinates(point, [on_grid], order=3, mode="mirror") for point in np.eye(points)
-    ]
-    return np.stack([*splines, np.arange(size) - (size - 1) / 2, np.ones(size)], axis=1)
+    points = config.elastic_points
+    if config.displacement_interpolation == "keys":
+        columns = list(keys_weights(points, size).T)
+    else:
+        on_grid = np.linspace(0, points - 1, size)
+        columns = [
+            map_coordinates(point, [on_grid], order=3, mode="mirror") for point in np.eye(points)
+        ]
+    return np.stack([*columns, np.arange(size) - (size - 1) / 2, np.ones(size)], axis=1)
 
 
 def _position_matrix(draw: Draw, height: int, width: int) -> np.ndarray:

@@ -140,6 +140,17 @@ def _two_convolutions(config: ModelConfig, in_channels: int, out_channels: int) 
     return nn.Sequential(*layers)
 
 
+def _up_convolution(config: ModelConfig, in_channels: int, out_channels: int) -> nn.Module:
+    """Twice the side, `out_channels` channels: the up-convolution (paper §2) or its alternative."""
+    if config.upsampling == "up_convolution":
+        return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.ReplicationPad2d((0, 1, 0, 1)),  # or the 2×2 convolution would cost a row and a column
+        nn.Conv2d(in_channels, out_channels, kernel_size=2),
+    )
+
+
 class UNet(nn.Module):
     """The U-shaped network (paper §2, Fig. 1); comments give H×W×C of a 572×572 tile.
 
@@ -167,7 +178,7 @@ class UNet(nn.Module):
             for level in reversed(range(config.depth)):
                 width = widths[level]
                 up_channels = 2 * width if release and level == 0 else width
-                self.up.append(nn.ConvTranspose2d(widths[level + 1], up_channels, 2, stride=2))
+                self.up.append(_up_convolution(config, widths[level + 1], up_channels))
                 self.expansive.append(_two_convolutions(config, up_channels + width, width))
             self.score = nn.Conv2d(config.width, config.classes, kernel_size=1)  # 388×388×2
         self._initialise(seed)

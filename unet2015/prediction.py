@@ -81,6 +81,7 @@ def views(averaging: str, image_hw: tuple[int, int]) -> list[View]:
     """The rotated or mirrored versions of an image that are averaged (paper §4).
 
     'none': the image alone. 'dihedral8': the eight right-angle rotations and reflections, exact.
+    'flips4': the image, mirrored left-right, up-down, and both, exact (release, cell tracking).
     'rotations7': rotations by k·360°/7, k = 0 … 6, about the centre, the surroundings mirrored;
     cubic on the way there, linear on the way back.
     Not specified in the paper: what its 7 rotations are; equal steps of the circle are our reading.
@@ -89,6 +90,9 @@ def views(averaging: str, image_hw: tuple[int, int]) -> list[View]:
         return [View(lambda image: image, lambda scores: scores)]
     if averaging == "dihedral8":
         return [_right_angles(turns, flip) for flip in (False, True) for turns in range(4)]
+    if averaging == "flips4":
+        # a half turn of a left-right mirrored image mirrors it up-down
+        return [_right_angles(turns, flip) for flip in (False, True) for turns in (0, 2)]
     return [_rotation(360.0 * k / ROTATIONS, image_hw) for k in range(ROTATIONS)]
 
 

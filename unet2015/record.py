@@ -37,11 +37,22 @@ PACKAGES = (
 OF_EVERY_RUN = ("command", "commit", "config", "config_hash", "deviations", "dirty", "hardware")
 OF_EVERY_RUN += ("data_hashes", "seed", "started", "versions", "wall_time_s")
 REQUIRED = {
+    "ablation": (
+        *OF_EVERY_RUN,
+        *("arm", "question", "difference", "baseline_hash", "preset", "dataset", "fold"),
+        *("held_out", "outcome", "reason", "scores", "training", "curve", "scores_protocol"),
+    ),
     "em_challenge": (
         *OF_EVERY_RUN,
         *("dataset", "folds", "pooled", "pooled_slices", "preset", "scores_protocol"),
         *("peak_memory_gib", "test_volume"),
-    )
+    ),
+    "cell_tracking": (
+        *OF_EVERY_RUN,
+        *("arm", "dataset", "hold_out", "instances", "peak_memory_gib", "prediction_seconds"),
+        *("preset", "scored_frames", "scored_sequence", "scores", "train_frames"),
+        *("train_sequence", "training"),
+    ),
 }
 """Fields that the records of an experiment must have, beside schema, experiment and name."""
 _GIB = 2**30

@@ -25,14 +25,18 @@ def training_tiles(
     config: ExperimentConfig,
     *,
     label_kind: LabelKind = "binary",
+    ignore: Sequence[np.ndarray] | np.ndarray | None = None,
     seed: int,
 ) -> TileSequence:
     """Augmented training tiles with two classes, background and cell (paper §3, §3.1).
 
     images: (H, W) or (C, H, W) float32 in [0, 1]; their sizes may differ. labels: (H, W), see
     `cells_of`. Eq. 2's weight map is made once per image ("we pre-compute the weight map for each
-    ground truth segmentation"), with w_c from the class frequencies of all `labels`.
-    Raises ValueError for a tile size that is not valid, naming the nearest valid ones.
+    ground truth segmentation"), with w_c from the class frequencies of all `labels`. ignore: as
+    large as the labels, True = weight 0, where nobody annotated what is there (paper §4:
+    "partially annotated training images"); the class frequencies are of the other pixels.
+    Raises ValueError for a tile size that is not valid, naming the nearest valid ones, and for
+    ignore masks of another number or size than the labels.
     """
     model, settings = config.model, config.training
     output_px = valid_output_size(settings.input_tile_px, model.depth, model.padding)
@@ -40,7 +44,7 @@ def training_tiles(
     return TileSequence(
         [image[None] if image.ndim == 2 else image for image in images],
         [(plane != 0).astype(np.uint8) for plane in cells],
-        weight_maps(cells, config.weight_map),
+        weight_maps(cells, config.weight_map, ignore=ignore),
         config.augmentation,
         input_tile_px=settings.input_tile_px,
         output_tile_px=output_px,
@@ -60,15 +64,43 @@ def cells_of(labels: np.ndarray, kind: LabelKind, config: WeightMapConfig) -> np
     return separate_touching(labels) if config.separate_touching else labels
 
 
-def weight_maps(cells: Iterable[np.ndarray], config: WeightMapConfig) -> list[np.ndarray]:
+def weight_maps(
+    cells: Iterable[np.ndarray],
+    config: WeightMapConfig,
+    *,
+    ignore: Sequence[np.ndarray] | np.ndarray | None = None,
+) -> list[np.ndarray]:
     """Eq. 2's weight map of each image, w_c from the class frequencies of all of them (paper §3).
 
-    cells: as `cells_of` gives them, already separated. Returns (H, W) float32 arrays. Raises
-    ValueError if w_c is to balance classes of which one does not occur.
+    cells: as `cells_of` gives them, already separated. ignore: one mask per image, True = weight
+    0 and not counted in the class frequencies. Returns (H, W) float32 arrays. Raises ValueError
+    if w_c is to balance classes of which one does not occur, and for ignore masks that do not fit.
     """
     planes = list(cells)
+    masks = _ignore_masks(planes, ignore)
     balanced = config.class_weights == "balanced"
-    class_weights = class_balance(planes) if balanced else (1.0, 1.0)
+    class_weights = class_balance(planes, masks) if balanced else (1.0, 1.0)
     # binary labels keep every pixel: components that touch at a corner are no touching instances
     as_they_are = replace(config, separate_touching=False)
-    return [border_weight_map(plane, as_they_are, class_weights=class_weights) for plane in planes]
+    return [
+        border_weight_map(plane, as_they_are, class_weights=class_weights, ignore=mask)
+        for plane, mask in zip(planes, masks or [None] * len(planes), strict=True)
+    ]
+
+
+def _ignore_masks(
+    planes: Sequence[np.ndarray], ignore: Sequence[np.ndarray] | np.ndarray | None
+) -> list[np.ndarray] | None:
+    """One bool mask per image, checked; None for none."""
+    if ignore is None:
+        return None
+    masks = [np.asarray(mask, bool) for mask in ignore]
+    if len(masks) != len(planes):
+        raise ValueError(f"ignore has {len(masks)} masks for {len(planes)} images: must be as many")
+    for index, (plane, mask) in enumerate(zip(planes, masks, strict=True)):
+        if plane.shape != mask.shape:
+            raise ValueError(
+                f"ignore mask {index} of shape {mask.shape}: must be as large as its labels, "
+                f"{plane.shape}"
+            )
+    return masks

@@ -1,0 +1,18 @@
+"""What does the kind of up-sampling do?
+
+Bilinear interpolation and a 2×2 convolution, in the place of the transposed convolution: two
+readings of "an upsampling of the feature map followed by a 2x2 convolution" (paper §2).
+"""
+
+from dataclasses import replace
+
+from experiments.paper import EXPERIMENT as BASELINE
+from unet2015.config import ExperimentConfig
+
+
+def change(base: ExperimentConfig) -> ExperimentConfig:
+    """`base` with this one difference."""
+    return replace(base, model=replace(base.model, upsampling="bilinear"))
+
+
+EXPERIMENT = change(BASELINE)

@@ -1,0 +1,17 @@
+"""What does the ridge of background between touching cells do (paper §3, Fig. 3)?
+
+Touching cells are one region of the labels then; Eq. 2 still weighs the pixels where they meet.
+"""
+
+from dataclasses import replace
+
+from experiments.cell_tracking import EXPERIMENT as BASELINE
+from unet2015.config import ExperimentConfig
+
+
+def change(base: ExperimentConfig) -> ExperimentConfig:
+    """`base` with this one difference."""
+    return replace(base, weight_map=replace(base.weight_map, separate_touching=False))
+
+
+EXPERIMENT = change(BASELINE)

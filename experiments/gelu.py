@@ -1,0 +1,17 @@
+"""What does GELU do in the place of ReLU?
+
+After every 3×3 convolution (paper §2: ReLU).
+"""
+
+from dataclasses import replace
+
+from experiments.paper import EXPERIMENT as BASELINE
+from unet2015.config import ExperimentConfig
+
+
+def change(base: ExperimentConfig) -> ExperimentConfig:
+    """`base` with this one difference."""
+    return replace(base, model=replace(base.model, activation="gelu"))
+
+
+EXPERIMENT = change(BASELINE)

@@ -1,0 +1,18 @@
+"""What does rotation augmentation do?
+
+Everything else stays: elastic deformation, shift and gray values (paper §3.1), and the averaging
+over rotated views in prediction (paper §4).
+"""
+
+from dataclasses import replace
+
+from experiments.paper import EXPERIMENT as BASELINE
+from unet2015.config import ExperimentConfig
+
+
+def change(base: ExperimentConfig) -> ExperimentConfig:
+    """`base` with this one difference."""
+    return replace(base, augmentation=replace(base.augmentation, rotation="none", flips=False))
+
+
+EXPERIMENT = change(BASELINE)

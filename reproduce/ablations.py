@@ -1,0 +1,194 @@
+"""Which part of the recipe matters: one difference from the baseline at a time, on the EM stack.
+
+    python reproduce/ablations.py --preset quick                  # two CPU cores, about 45 minutes
+    python reproduce/ablations.py --preset quick --arms all       # every arm, several hours
+    python reproduce/ablations.py --preset paper --workers 4      # needs accelerators
+
+Every arm is a file in experiments/. It is run on the same folds, with the same seeds, sequence of
+samples, number of steps and learning rate as the baseline, and compared with it pair by pair. Arms
+that differ in prediction only use the baseline's networks.
+
+What it leaves: one record per arm, fold and seed in results/runs/; results/ablations.md and
+results/figures/ablations_*.png, made from the records alone; checkpoints in runs/. The same command
+continues where it was cut off, and does nothing twice. With `--workers` or `--scheduler` the runs
+are spread over processes, GPUs or machines by Dask; all need the same files.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+import experiments
+from unet2015 import distributed
+from unet2015.ablation import BASELINE, FINISHED, refuse_mixture
+from unet2015.ablation_run import Job, run_jobs, training_hashes
+from unet2015.ablation_tables import write_ablations
+from unet2015.atomic import writable_folder
+from unet2015.command_line import option_before_others, resolve_device, run_command
+from unet2015.config import ExperimentConfig, config_hash
+from unet2015.data.isbi2012 import EMStack, load_isbi2012
+from unet2015.data.phantom import phantom_stack
+from unet2015.model import valid_output_size
+from unet2015.record import code_version, command_line, read_records
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+BASES = {"quick": "ablation_quick", "paper": "paper"}
+ASKED = ("batch_norm", "same_padding", "no_rotation")
+"""The arms that `quick` runs unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare arms with the baseline, on the same folds and with the same seeds.
+
+    Settings (--training.steps …) change the baseline and thereby all arms; such runs get a section
+    of their own.
+    """
+
+    preset: Literal["quick", "paper"] = "quick"
+    """quick: two CPU cores. paper: the paper's settings, needs an accelerator."""
+    arms: tuple[str, ...] = ()
+    """Names of experiments, or 'all'; default: batch_norm same_padding no_rotation for quick, all
+    for paper. The baseline is always run."""
+    dataset: Literal["isbi2012", "phantom"] = "isbi2012"
+    """isbi2012; quick takes the phantom where there is none. phantom: a page of its own."""
+    data: Path | None = None
+    """Folder with train-volume.tif and train-labels.tif; otherwise $UNET2015_DATA/isbi2012, the
+    per-user cache, or a download."""
+    folds: tuple[int, ...] = (1, 4)
+    """Held-out folds, 0-4; 0 is for choosing settings."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Seeds of initialisation, sample order, augmentation and drop-out."""
+    workers: int = 0
+    """Processes on this machine, each with its share of the cores or one GPU; 0: none but this."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, tcp://…, also of dask-jobqueue's (SLURM)."""
+    allow_mixed: bool = False
+    """Allow records of different data or commits in one table, which then says so."""
+    output: Path = Path("runs")
+    """Folder for checkpoints and predictions."""
+    results: Path = RESULTS
+    """Folder of the records, the page and the figures."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
+        default_factory=ExperimentConfig
+    )
+
+    @property
+    def preset_in_record(self) -> str:
+        """The preset, marked where its settings were changed on the command line."""
+        changed = self.config != experiments.load(BASES[self.preset])
+        return f"{self.preset}, changed" if changed else self.preset
+
+
+def data_loader(options: Options) -> Callable[[], EMStack]:
+    """What gives the EM stack, here and in workers; for quick, the phantom where there is none."""
+    phantom = partial(phantom_stack, seed=0)
+    if options.dataset == "phantom":
+        if options.preset == "paper":
+            raise ValueError("--dataset phantom: preset paper runs on the real stack only")
+        return phantom
+    real = partial(load_isbi2012, options.data)
+    try:
+        real()
+    except FileNotFoundError as error:
+        if options.preset == "paper" or options.data is not None:
+            raise
+        print(error, file=sys.stderr)
+        print("PHANTOM: runs on a procedural stand-in, NOT the EM stack; it has its own page.")
+        return phantom
+    return real
+
+
+def configurations(options: Options) -> dict[str, ExperimentConfig]:
+    """The configuration of the baseline and of each arm; ValueError for what cannot be run."""
+    base = options.config
+    asked = options.arms or (ASKED if options.preset == "quick" else ("all",))
+    names = experiments.arms() if "all" in asked else list(dict.fromkeys(asked))
+    found = {BASELINE: base}
+    for name in names:
+        if name == BASELINE:
+            continue
+        config = experiments.arm(name, base)
+        if config != base:
+            found[name] = config
+        elif "all" not in asked:
+            raise ValueError(f"--arms {name}: preset {options.preset} has this in its baseline")
+    for config in found.values():
+        model = config.model
+        valid_output_size(config.training.input_tile_px, model.depth, model.padding)
+    return found
+
+
+def check(options: Options) -> None:
+    """Refuse what cannot be run, before anything long begins."""
+    for name, numbers, most in (("folds", options.folds, 4), ("seeds", options.seeds, 2**31)):
+        if (
+            not numbers
+            or len(set(numbers)) < len(numbers)
+            or not 0 <= min(numbers) <= most >= max(numbers)
+        ):
+            shown = " ".join(map(str, numbers))
+            raise ValueError(f"--{name} {shown}: must be different numbers 0 … {most}")
+    if options.workers < 0 or (options.workers and options.scheduler):
+        raise ValueError(
+            f"--workers {options.workers}: must be ≥ 0, and 0 with --scheduler, whose workers run"
+        )
+    if distributed.count() > 1:
+        raise ValueError("torchrun: an ablation is spread with --workers N or --scheduler")
+    writable_folder(options.output, "--output")
+    writable_folder(options.results / "runs", "--results")
+
+
+def main(options: Options) -> None:
+    check(options)
+    configs, device, code = configurations(options), resolve_device(options.device), code_version()
+    load = data_loader(options)
+    stack = load()
+    print(f"data: {stack.source}")
+    if not options.allow_mixed:
+        new = {"data_hashes": training_hashes(stack), **code}
+        table = (options.preset_in_record, stack.name, config_hash(options.config))
+        refuse_mixture(read_records(options.results / "runs", "ablation"), new, table)
+    jobs = [
+        Job(
+            arm=arm,
+            question="" if arm == BASELINE else experiments.question(arm),
+            preset=options.preset_in_record,
+            baseline=options.config,
+            config=config,
+            fold=fold,
+            seed=seed,
+            output=options.output,
+            records=options.results / "runs",
+            device=device,
+            command=command_line(),
+            code=code,
+        )
+        for fold in options.folds
+        for seed in options.seeds
+        for arm, config in configs.items()
+    ]
+    print(f"{len(jobs)} runs: {', '.join(configs)}; folds {options.folds}, seeds {options.seeds}")
+    outcomes = run_jobs(jobs, load, workers=options.workers, scheduler=options.scheduler)
+    pages = write_ablations(options.results, allow_mixed=options.allow_mixed)
+    print("written: " + ", ".join(map(str, pages)))
+    for name in [name for name, outcome in outcomes.items() if outcome != FINISHED]:
+        print(f"{outcomes[name]}: {name}")
+
+
+def options_from(argv: list[str] | None = None) -> Options:
+    """The command line; the preset decides the defaults of all settings."""
+    preset = option_before_others("--preset", tuple(BASES), argv)
+    default = Options(preset=preset, config=experiments.load(BASES[preset]))  # type: ignore[arg-type]
+    return tyro.cli(Options, args=argv, default=default, description=__doc__)
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(options_from()))

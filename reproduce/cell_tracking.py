@@ -1,0 +1,196 @@
+"""The paper's Table 2: segment the cells of PhC-C2DH-U373 and DIC-C2DH-HeLa, score, tabulate.
+
+    python reproduce/cell_tracking.py --datasets PhC-C2DH-U373 --train-on 01    # one of four parts
+    python reproduce/cell_tracking.py                   # all four, two CPU cores, 12 minutes each
+    python reproduce/cell_tracking.py --preset paper    # all four, needs an accelerator
+    python reproduce/cell_tracking.py --arm no_border_weight    # what do the border weights do?
+
+The challenge's test sequences are secret, so one of the two training sequences is left out: the
+network is trained on the gold masks of the other, and the cells that it finds in the one left out
+are scored with SEG, which the paper's table calls IOU. Both directions are run. `--hold-out 3`
+scores the last three annotated frames of the training sequence instead, for choosing settings
+without a look at the one that is left out. `--all-frames` also segments all frames of that one, as
+the challenge takes them in: runs/<name>/<cells>/02_RES/mask000.tif ….
+
+What it leaves, for each data set and direction: checkpoints, history.csv, probability.tif, cells
+and pictures in runs/<name>/; a record in results/runs/; the page results/cell_tracking.md. The same
+command continues a run that was cut off, and does nothing twice. The images may not be passed on:
+no picture of them leaves runs/.
+"""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tyro
+
+import experiments
+from unet2015 import cell_tracking, distributed
+from unet2015.atomic import writable_folder, write_text
+from unet2015.cell_tracking_figures import draw
+from unet2015.cell_tracking_tables import PRESETS, write_cell_tracking
+from unet2015.command_line import option_before_others, resolve_device, run_command
+from unet2015.config import ExperimentConfig, differences
+from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_tracking
+from unet2015.instances import InstanceConfig
+from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+Dataset = Literal["PhC-C2DH-U373", "DIC-C2DH-HeLa"]
+EMArm = Literal["no_border_weight", "no_class_weight", "no_elastic"]
+Arm = Literal["none", EMArm, "cell_tracking_no_ridge", "cell_tracking_later_weights"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The U-Net on the cell tracking sets. Settings default to those of preset and arm."""
+
+    preset: Literal["quick", "paper"] = "quick"
+    """quick: two CPU cores, 12 minutes a part. paper: what the paper states, nothing else."""
+    arm: Arm = "none"
+    """Ablation: the preset with one difference, that of the file in experiments/."""
+    datasets: tuple[Dataset, ...] = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
+    """Data sets to run."""
+    train_on: tuple[Literal["01", "02"], ...] = SEQUENCES
+    """Sequences to train on, one after the other; the other one is scored."""
+    hold_out: int = 0
+    """Leave so many annotated frames of the training sequence out, and score them instead."""
+    all_frames: bool = False
+    """Also write the masks of all frames of the scored sequence, in the challenge's layout."""
+    data: Path | None = None
+    """Folder that holds PhC-C2DH-U373/ and DIC-C2DH-HeLa/ (or is one of them, if it alone is
+    run); otherwise $UNET2015_DATA, the per-user cache, or a download."""
+    seed: int = 0
+    """Seed of initialisation, sample order, augmentation and drop-out."""
+    output: Path = Path("runs")
+    """Folder for checkpoints, predictions, masks and pictures."""
+    results: Path = RESULTS
+    """Folder of the records and the page."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    workers: int = 1
+    """Threads that prepare training tiles (the result does not depend on it)."""
+    instances: InstanceConfig = field(default_factory=InstanceConfig)
+    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
+        default_factory=ExperimentConfig
+    )
+
+    @property
+    def preset_in_record(self) -> str:
+        """The preset, marked where its settings were changed on the command line."""
+        changed = self.config != settings_of(self.preset, self.arm) or distributed.count() > 1
+        changed = changed or self.instances != InstanceConfig()
+        return f"{self.preset}, changed" if changed else self.preset
+
+
+def settings_of(preset: str, arm: str) -> ExperimentConfig:
+    """The settings of a preset with an arm's change."""
+    config = experiments.load(PRESETS[preset])
+    return config if arm == "none" else import_module(f"experiments.{arm}").change(config)
+
+
+def load(options: Options) -> list[CellTracking]:
+    """The data sets; FileNotFoundError names every way to supply one that is missing."""
+    sets = []
+    for name in options.datasets:
+        folder = options.data
+        if folder is not None and (len(options.datasets) > 1 or (folder / name).is_dir()):
+            folder = folder / name
+        sets.append(load_cell_tracking(name, folder))
+        print(f"data: {sets[-1].source}")
+    return sets
+
+
+def run(options: Options, data: CellTracking, split: cell_tracking.Split, folder: Path) -> None:
+    """One data set and direction, from training to the record."""
+    began, started, code = time.monotonic(), datetime.now(UTC), code_version()
+    resumed, records = folder.exists(), options.results / "runs"
+    direction = cell_tracking.run_direction(
+        split,
+        options.config,
+        options.instances,
+        folder,
+        seed=options.seed,
+        device=resolve_device(options.device),
+        name=f"trained on {split.train.name}",
+        estimate=options.preset == "paper",
+        workers=options.workers,
+    )
+    if direction is None:
+        return  # of several processes, the first alone goes on
+    draw(direction)
+    summary: dict[str, Any] = direction.summary()
+    summary |= {"experiment": "cell_tracking", "preset": options.preset_in_record}
+    summary |= {"dataset": data.name, "arm": options.arm}
+    origin = provenance(
+        config=options.config,
+        seed=options.seed,
+        data_hashes=data.hashes,
+        command=command_line(),
+        started=started,
+        wall_time_s=time.monotonic() - began,
+        deviations=differences(options.config, experiments.load(PRESETS["paper"]))
+        + distributed.deviations(),
+        code=code,
+    )
+    session = {"peak_memory_gib": peak_memory_gib(), "resumed": resumed}
+    record = write_record(records, folder.name, summary | origin | session)
+    write_text(folder / mark(options), record.name)
+    found = summary["scores"]
+    print(f"SEG {found['seg']:.4f}, IoU of the foreground {found['foreground_iou']:.4f}: {record}")
+
+
+def mark(options: Options) -> str:
+    """The file in a run's folder that names its record, once there is one."""
+    return f"record-{options.instances.tag}.txt"
+
+
+def reproduce(options: Options, data: CellTracking, split: cell_tracking.Split) -> None:
+    """One data set and direction; what is there already is not done again."""
+    name = (options.preset, options.arm, data.name, split, options.seed, options.config)
+    folder, records = options.output / cell_tracking.run_name(*name), options.results / "runs"
+    note = folder / mark(options)
+    print(f"\n{data.name}, trained on {split.train.name}, scored on {split.scored.name}")
+    if distributed.from_writer(lambda: note.exists() and (records / note.read_text()).is_file()):
+        print(f"complete already: {records / note.read_text()}; remove {folder} to run it again")
+    else:
+        run(options, data, split, folder)
+    if options.all_frames and distributed.is_writer():
+        masks = cell_tracking.write_masks(
+            data, split.scored.name, folder, options.instances, resolve_device(options.device)
+        )
+        print(f"masks of all frames: {masks}")
+
+
+def main(options: Options) -> None:
+    resolve_device(options.device)
+    if options.all_frames and options.hold_out:
+        raise ValueError("--all-frames: segments the sequence that is left out; drop --hold-out")
+    for option, given in (("datasets", options.datasets), ("train-on", options.train_on)):
+        if not given or len(set(given)) < len(given):
+            raise ValueError(f"--{option} {' '.join(given)}: must be one or two, each once")
+    writable_folder(options.output, "--output")
+    writable_folder(options.results / "runs", "--results")
+    split, sets = cell_tracking.split_frames, load(options)
+    parts = [(data, split(data, k, options.hold_out)) for data in sets for k in options.train_on]
+    for part in parts:
+        reproduce(options, *part)
+    if distributed.is_writer():
+        pages = write_cell_tracking(options.results / "runs", options.results)
+        print("\ntables: " + ", ".join(map(str, pages)))
+
+
+def options_from(argv: list[str] | None = None) -> Options:
+    """The command line; preset and arm decide the defaults of all settings."""
+    preset = option_before_others("--preset", tuple(PRESETS), argv)
+    arm = option_before_others("--arm", get_args(Arm), argv)
+    default = Options(preset=preset, arm=arm, config=settings_of(preset, arm))  # type: ignore[arg-type]
+    return tyro.cli(Options, args=argv, default=default, description=__doc__)
+
+
+if __name__ == "__main__":
+    with distributed.one_voice():
+        run_command(lambda: main(options_from()))

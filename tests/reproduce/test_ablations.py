@@ -1,0 +1,114 @@
+"""reproduce/ablations.py from end to end, on a small phantom."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.commands import TINY, run
+from unet2015 import ablation_run, record
+from unet2015.data import isbi2012, phantom
+
+SCRIPT = "reproduce/ablations.py"
+SMALL = phantom.phantom_stack(seed=0, slices=10, size_px=64, test_slices=2)
+COMMIT = {"commit": "a" * 40, "dirty": False}
+
+
+@pytest.fixture(autouse=True)
+def small_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phantom with ten sections of 64 px; no data, no download, always the same commit."""
+    monkeypatch.setattr(phantom, "phantom_stack", lambda seed: SMALL)
+    monkeypatch.setattr(record, "code_version", lambda: COMMIT)
+
+    def nothing(*_: object, **__: object) -> None:
+        raise FileNotFoundError("ISBI 2012 EM stack not found; supply it in one of three ways")
+
+    monkeypatch.setattr(isbi2012, "load_isbi2012", nothing)
+
+
+def run_tiny(folder: Path, *arguments: object) -> int:
+    places = ("--output", folder / "runs", "--results", folder / "results")
+    return run(SCRIPT, *places, *TINY, *arguments)
+
+
+def records(folder: Path) -> list[dict]:
+    paths = sorted((folder / "results" / "runs").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def test_one_command_runs_compares_and_tabulates(tmp_path, capsys):
+    few = ("--folds", 1, "--seeds", 0)
+    assert run_tiny(tmp_path, *few) == 0
+    assert "PHANTOM" in capsys.readouterr().out
+    found = records(tmp_path)
+    arms = ["baseline", "batch_norm", "no_rotation", "same_padding"]
+    assert [r["arm"] for r in found] == arms
+    assert {r["outcome"] for r in found} == {"finished"}
+    assert {r["preset"] for r in found} == {"quick, changed"}
+    page = (tmp_path / "results" / "ablations_phantom.md").read_text()
+    for run_record in found:
+        assert run_record["name"] in page
+        assert f"{run_record['scores']['rand_error']['value']:.4f}" in page
+    assert "batch_norm" not in (tmp_path / "results" / "ablations.md").read_text()
+    # the same command again does nothing; one more arm runs that arm alone
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert run_tiny(tmp_path, *few) == 0
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+    assert run_tiny(tmp_path, *few, "--arms", "tta_8", "gelu") == 0
+    assert [r["arm"] for r in records(tmp_path)] == sorted([*arms, "tta_8", "gelu"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--arms", "batchnorm"), ["'batchnorm' is unknown", "batch_norm"]),
+        (("--arms", "adam"), ["--arms adam", "in its baseline"]),
+        (("--folds", 7), ["--folds 7", "0 … 4"]),
+        (("--seeds", 1, 1), ["--seeds 1 1", "different"]),
+        (("--workers", -1), ["--workers -1", "≥ 0"]),
+        (("--workers", 2, "--scheduler", "tcp://127.0.0.1:9"), ["--workers 2", "--scheduler"]),
+        (("--preset", "paper"), ["ISBI 2012 EM stack not found"]),
+        (("--preset", "paper", "--dataset", "phantom"), ["real stack only"]),
+        (("--device", "cuda:99"), ["--device cuda:99"]),
+        (("--training.input-tile-px", 41), ["41", "40"]),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(tmp_path, capsys, arguments, words):
+    assert run_tiny(tmp_path, *arguments) == 2
+    captured = capsys.readouterr()
+    message = captured.err.strip().splitlines()[-1]
+    assert message.startswith("error: ")
+    for word in words:
+        assert word in message
+    assert "Traceback" not in captured.err + captured.out
+    assert records(tmp_path) == []
+
+
+def test_another_commit_is_refused_before_anything_runs(tmp_path, capsys, monkeypatch):
+    few = ("--folds", 1, "--seeds", 0, "--arms", "tta_8")
+    assert run_tiny(tmp_path, *few) == 0
+    monkeypatch.setattr(record, "code_version", lambda: COMMIT | {"commit": "b" * 40})
+    more = (*few, "no_dropout")
+    assert run_tiny(tmp_path, *more) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "aaaaaaaaaaaa, bbbbbbbbbbbb" in message
+    assert "--allow-mixed" in message
+    assert len(records(tmp_path)) == 2
+    assert run_tiny(tmp_path, *more, "--allow-mixed") == 0
+    page = (tmp_path / "results" / "ablations_phantom.md").read_text()
+    assert "**Mixed records** (--allow-mixed)" in page
+
+
+def test_an_unreachable_scheduler_is_one_message(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ablation_run, "CONNECT_TIMEOUT_S", 1)
+    few = ("--folds", 1, "--seeds", 0, "--scheduler", "tcp://127.0.0.1:9")
+    assert run_tiny(tmp_path, *few) == 2
+    assert "tcp://127.0.0.1:9" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_the_help_teaches(capsys):
+    assert run(SCRIPT, "--help") == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for word in ("--arms", "--scheduler", "--allow-mixed", "One difference", "--training.steps"):
+        assert word.lower() in text.lower()

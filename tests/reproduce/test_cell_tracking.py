@@ -1,0 +1,266 @@
+"""reproduce/cell_tracking.py from end to end: on tiny sets, and on the real ones if there."""
+
+import json
+import os
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from tests.cell_tracking_set import ANNOTATED, FRAMES, make_set
+from tests.commands import ROOT, TINY, run
+from unet2015.checkpoint import WEIGHTS
+from unet2015.config import as_dict
+from unet2015.data import cell_tracking
+from unet2015.data.tiff import read_stack
+
+# threads that wait for each other take far longer than these few numbers take to compute
+torch.set_num_threads(1)
+
+SCRIPT = "reproduce/cell_tracking.py"
+SETS = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
+REAL = Path(os.environ.get("UNET2015_DATA", "nowhere"))
+ONE = ("--datasets", "DIC-C2DH-HeLa", "--train-on", "01")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for name in SETS:
+        make_set(folder / name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _offline(tmp_path, monkeypatch):
+    """No data but those given, and no way to the network."""
+
+    def refused(url: str, target: Path, *, progress: bool) -> None:
+        raise ConnectionError("the server cannot be reached")
+
+    monkeypatch.delenv("UNET2015_DATA", raising=False)
+    monkeypatch.setattr(cell_tracking, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(cell_tracking, "fetch", refused)
+
+
+def run_tiny(folder: Path, data: Path | None, *arguments: object) -> int:
+    places = ("--output", folder / "runs", "--results", folder / "results")
+    where = () if data is None else ("--data", data)
+    return run(SCRIPT, *places, *where, *TINY, "--instances.min-size-px", 0, *arguments)
+
+
+def records(folder: Path) -> list[dict]:
+    paths = sorted((folder / "results" / "runs").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def test_one_command_runs_both_sets_in_both_directions(tmp_path, data, capsys):
+    assert run_tiny(tmp_path, data) == 0
+    found = records(tmp_path)
+    parts = {(r["dataset"], r["train_sequence"], r["scored_sequence"]) for r in found}
+    assert len(found) == 4
+    assert parts == {(name, *way) for name in SETS for way in (("01", "02"), ("02", "01"))}
+    for record in found:
+        assert record["preset"] == "quick, changed"
+        assert record["arm"] == "none"
+        assert record["train_frames"] == record["scored_frames"] == list(ANNOTATED)
+        assert record["training"]["steps"] == 4
+        assert record["scores"]["cells"] == 11
+        assert 0 <= record["scores"]["seg"] <= 1
+        assert 0 <= record["scores"]["foreground_iou"] <= 1
+        assert any(line.startswith("training.optimizer: adam") for line in record["deviations"])
+        assert record["data_hashes"].keys() >= {"01 images", "02 ignore"}
+    page = (tmp_path / "results" / "cell_tracking.md").read_text()
+    for record in found:
+        assert record["name"] in page
+        assert f"{record['scores']['seg']:.4f}" in page
+    assert str(tmp_path) not in page
+    out = capsys.readouterr().out
+    assert "DIC-C2DH-HeLa, trained on 02, scored on 01" in out
+    for name in ("cells.png", "weight_map.png", "learning_curve.png", "history.csv", WEIGHTS):
+        assert len(list((tmp_path / "runs").glob(f"*/{name}"))) == 4
+    # no picture of the images leaves the runs' folders
+    assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["cell_tracking.md", "runs"]
+
+
+def test_the_same_command_does_nothing_twice(tmp_path, data, capsys):
+    command = (tmp_path, data, *ONE, "--all-frames")
+    assert run_tiny(*command) == 0
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    page = (tmp_path / "results" / "cell_tracking.md").read_bytes()
+    capsys.readouterr()
+    assert run_tiny(*command) == 0
+    assert "complete already" in capsys.readouterr().out
+    after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert {p for p in before if before[p] != after[p]} == {tmp_path / "results/cell_tracking.md"}
+    assert after.keys() == before.keys()
+    assert (tmp_path / "results" / "cell_tracking.md").read_bytes() == page
+
+
+def test_a_run_cut_off_before_prediction_continues(tmp_path, data):
+    assert run_tiny(tmp_path, data, *ONE) == 0
+    (weights,) = (tmp_path / "runs").glob(f"*/{WEIGHTS}")
+    trained = weights.stat().st_mtime_ns
+    for leftover in (weights.with_name("probability.tif"), *weights.parent.glob("record-*")):
+        leftover.unlink()
+    assert run_tiny(tmp_path, data, *ONE) == 0
+    assert weights.stat().st_mtime_ns == trained
+    first, second = records(tmp_path)
+    assert second["resumed"] is True
+    assert first["scores"] == second["scores"]
+
+
+def test_other_instance_settings_score_the_same_network_again(tmp_path, data):
+    assert run_tiny(tmp_path, data, *ONE) == 0
+    (weights,) = (tmp_path / "runs").glob(f"*/{WEIGHTS}")
+    trained = weights.stat().st_mtime_ns
+    assert run_tiny(tmp_path, data, *ONE, "--instances.min-size-px", 30) == 0
+    assert weights.stat().st_mtime_ns == trained
+    assert [record["instances"]["min_size_px"] for record in records(tmp_path)] == [0, 30]
+    assert sorted(p.name for p in weights.parent.glob("cells_*.tif")) == [
+        "cells_min0.tif",
+        "cells_min30.tif",
+    ]
+
+
+def test_all_frames_are_written_as_the_challenge_takes_them_in(tmp_path, data, capsys):
+    assert run_tiny(tmp_path, data, "--datasets", SETS[1], "--train-on", "02", "--all-frames") == 0
+    (place,) = (tmp_path / "runs").glob("*/min0/01_RES")
+    assert str(place) in capsys.readouterr().out
+    names = sorted(path.name for path in place.iterdir())
+    assert names == [f"mask{t:03}.tif" for t in range(FRAMES)]
+    masks = np.stack([tifffile.imread(place / name) for name in names])
+    assert masks.dtype == np.uint16
+    scored = read_stack(place.parents[1] / "cells_min0.tif")
+    np.testing.assert_array_equal(masks[list(ANNOTATED)], scored)
+
+
+def test_held_out_frames_and_an_arm(tmp_path, data):
+    arm = ("--arm", "cell_tracking_no_ridge", "--hold-out", 1)
+    assert run_tiny(tmp_path, data, *ONE, *arm) == 0
+    (record,) = records(tmp_path)
+    assert record["hold_out"] == 1
+    assert record["scored_sequence"] == record["train_sequence"] == "01"
+    assert record["scored_frames"] == [4]
+    assert record["arm"] == "cell_tracking_no_ridge"
+    assert record["config"]["weight_map"]["separate_touching"] is False
+    assert record["name"].startswith("cell_tracking_quick_no_ridge_DIC-C2DH-HeLa_train01_holdout1_")
+
+
+@pytest.mark.parametrize(
+    ("arm", "concern", "fields"),
+    [
+        ("no_border_weight", "weight_map", {"w0": 0}),
+        ("no_class_weight", "weight_map", {"class_weights": "none"}),
+        ("no_elastic", "augmentation", {"elastic_sigma_px": 0}),
+        ("cell_tracking_no_ridge", "weight_map", {"separate_touching": False}),
+        (
+            "cell_tracking_later_weights",
+            "weight_map",
+            {"w0": 50, "sigma_px": 6, "class_weights": "later_plugin", "border_term": "background"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+def test_an_arm_changes_its_fields_and_no_other(preset, arm, concern, fields):
+    settings_of = runpy.run_path(str(ROOT / SCRIPT))["settings_of"]
+    base, changed = as_dict(settings_of(preset, "none")), as_dict(settings_of(preset, arm))
+    assert changed != base
+    base[concern] |= fields
+    assert changed == base
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--hold-out", 3), ["--hold-out 3", "0 … 2", "3 annotated frames"]),
+        (("--all-frames", "--hold-out", 1), ["--all-frames", "--hold-out"]),
+        (("--train-on", "01", "01"), ["--train-on 01 01", "each once"]),
+        (("--device", "cuda:99"), ["--device cuda:99", "auto"]),
+        (("--training.input-tile-px", 41), ["41", "40"]),
+        (("--instances.border-px", 30), ["border_px = 30", "≤ 29"]),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(tmp_path, data, capsys, arguments, words):
+    assert run_tiny(tmp_path, data, *ONE, *arguments) == 2
+    captured = capsys.readouterr()
+    message = captured.err.strip().splitlines()[-1]
+    assert message.startswith("error: ")
+    for word in words:
+        assert word in message
+    assert "Traceback" not in captured.err + captured.out
+    assert records(tmp_path) == []
+    assert not list(tmp_path.rglob("*.safetensors"))  # refused before training
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--pressets", "quick"), ("--train-on", "03"), ("--arm", "no_ridge")]
+)
+def test_unknown_options_and_values_end_with_exit_code_2(tmp_path, data, capsys, arguments):
+    assert run_tiny(tmp_path, data, *arguments) == 2
+    captured = capsys.readouterr()
+    assert str(arguments[0]).lstrip("-") in captured.out + captured.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_data_every_way_to_supply_them_is_named(tmp_path, capsys):
+    assert run_tiny(tmp_path, None) == 2
+    error = capsys.readouterr().err
+    for words in ("PhC-C2DH-U373 was not found", "--data DIR", "UNET2015_DATA", "three ways"):
+        assert words in error
+
+
+def test_data_by_environment_variable_or_the_sets_own_folder(tmp_path, data, monkeypatch):
+    assert run_tiny(tmp_path / "own", data / "DIC-C2DH-HeLa", *ONE) == 0
+    monkeypatch.setenv("UNET2015_DATA", str(data))
+    assert run_tiny(tmp_path / "variable", None, *ONE) == 0
+    own, variable = records(tmp_path / "own")[0], records(tmp_path / "variable")[0]
+    assert own["scores"] == variable["scores"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: shutil.rmtree(folder / "02"), "has no 02"),
+        (lambda folder: (folder / "01" / "t002.tif").unlink(), "is a mask of frame 2, but"),
+        (
+            lambda folder: tifffile.imwrite(folder / "01" / "t002.tif", np.zeros((9, 9), np.uint8)),
+            "has shape (9, 9)",
+        ),
+    ],
+)
+def test_damaged_data_are_named(tmp_path, capsys, damage, words):
+    folder = make_set(tmp_path / "data" / "DIC-C2DH-HeLa")
+    damage(folder)
+    assert run_tiny(tmp_path, tmp_path / "data", *ONE) == 2
+    assert words in capsys.readouterr().err
+    assert records(tmp_path) == []
+
+
+def test_the_help_teaches(capsys):
+    assert run(SCRIPT, "--help") == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for word in ("--hold-out", "--all-frames", "--training.learning-rate", "one of the two"):
+        assert word in text
+    assert "--instances.min-size-px" in text
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_real_sets(tmp_path, name):
+    if not (REAL / name / "01_GT").is_dir():
+        pytest.skip(f"UNET2015_DATA is not set, or has no {name}/01_GT")
+    assert run_tiny(tmp_path, REAL, "--datasets", name, "--train-on", "02") == 0
+    (record,) = records(tmp_path)
+    assert record["dataset"] == name
+    assert record["scores"]["cells"] == {"PhC-C2DH-U373": 100, "DIC-C2DH-HeLa": 98}[name]
+    assert record["scores"]["label_seg"] > 0.99
+    assert len(record["scored_frames"]) == {"PhC-C2DH-U373": 15, "DIC-C2DH-HeLa": 9}[name]
+    assert (
+        record["data_hashes"]["01 images"]
+        == (cell_tracking.RELEASES[name].pixel_sha256["01 images"])
+    )

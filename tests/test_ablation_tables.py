@@ -1,0 +1,108 @@
+"""The page and the figures of the ablations: every number in a paragraph stands in the table."""
+
+import re
+
+import pytest
+
+from tests.ablation_records import ablation_record, grid
+from unet2015.ablation import sections
+from unet2015.ablation_tables import ablations_page, difference_table, evidence, write_ablations
+from unet2015.record import write_record
+
+NUMBER = re.compile(r"(?<![\w^])[+-]?\d+(?:\.\d+)?")
+
+
+def page(records, **options):
+    return ablations_page(sections(records, **options))
+
+
+@pytest.mark.parametrize("outcome", ["finished", "diverged", "failed"])
+def test_every_number_in_a_paragraph_is_a_cell_of_the_arms_row(outcome):
+    records = grid(("gelu", "silu", "no_border_weight"))
+    records.append(ablation_record("silu", 0, 0, outcome=outcome))
+    records.append(ablation_record("pysilu", 1, 0, outcome=outcome))
+    (section,) = sections(records)
+    rows = difference_table(section.arms).splitlines()
+    quoted = 0
+    for arm in section.arms:
+        (row,) = (line for line in rows if line.startswith(f"| `{arm.name}` |"))
+        numbers = NUMBER.findall(evidence(arm))
+        quoted += len(numbers)
+        assert set(numbers) <= set(NUMBER.findall(row))
+    assert quoted > 30
+
+
+def test_bold_only_where_the_interval_excludes_zero():
+    (section,) = sections(grid(("gelu", "silu")))
+    cells = [
+        (cell, difference)
+        for arm, line in zip(
+            section.arms, difference_table(section.arms).splitlines()[2:], strict=True
+        )
+        for cell, difference in zip(line.split("|")[8:-1], arm.differences, strict=True)
+    ]
+    assert len(cells) == 12
+    for cell, difference in cells:
+        assert ("**" in cell) is difference.interval.excludes_zero
+        assert f"{difference.mean:+.4f}"[:6] in cell
+    few = sections(grid(("gelu",), seeds=(0,)))[0].arms
+    assert "**" not in difference_table(few)
+    assert "no interval" in difference_table(few)
+
+
+def test_counts_and_reasons_are_shown():
+    records = grid(("gelu",))
+    records[4] = ablation_record("gelu", 1, 0, outcome="diverged")
+    records[5]["training"]["dead_start_steps"] = 60
+    text = page(records)
+    assert "| `gelu` | 4 | 3 | 1 | 0 | 1 | 3 |" in text
+    assert "diverged: the loss is nan" in text
+    assert "Of 4 runs 1 diverged. Of 4 runs 1 had a dead start." in text
+
+
+def test_every_preset_has_its_section_and_says_not_run():
+    text = page(grid(("gelu",)))
+    assert "## Preset `quick`, baseline 000000000000" in text
+    assert "## Preset `paper`\n\nnot run" in text
+    assert "not run" in page([])
+    assert "3 channels" not in text
+
+
+def test_the_phantom_has_a_page_of_its_own(tmp_path):
+    records = [record | {"dataset": "phantom"} for record in grid(("gelu",))]
+    text = page(records)
+    assert "gelu" not in text
+    for record in records:
+        write_record(tmp_path / "runs", record["name"], record)
+    paths = write_ablations(tmp_path)
+    assert sorted(path.name for path in paths) == ["ablations.md", "ablations_phantom.md"]
+    assert "PHANTOM" in (tmp_path / "ablations_phantom.md").read_text()
+
+
+def test_mixed_records_are_named_in_the_section():
+    records = grid(("gelu",))
+    records[0]["commit"] = "b" * 40
+    text = page(records, allow_mixed=True)
+    assert "**Mixed records** (--allow-mixed)" in text
+    assert "bbbbbbbbbbbb" in text
+    assert "Mixed records" not in page(grid(("gelu",)))
+
+
+def test_page_and_figures_from_the_records_alone_are_the_same_every_time(tmp_path):
+    records = grid(("gelu", "silu", "no_rotation", "batch_norm", "pysilu"))
+    records[-1] = ablation_record("pysilu", 4, 1, outcome="diverged")
+    for record in records:
+        write_record(tmp_path / "runs", record["name"], record)
+    paths = write_ablations(tmp_path)
+    assert [path.name for path in paths] == [
+        "ablations.md",
+        "ablations_quick_differences.png",
+        "ablations_quick_curves.png",
+    ]
+    before = {path: path.read_bytes() for path in paths}
+    assert all(len(content) > 1000 for content in before.values())
+    assert write_ablations(tmp_path) == paths
+    assert {path: path.read_bytes() for path in paths} == before
+    text = paths[0].read_text()
+    for link in re.findall(r"\]\((figures/[^)]+)\)", text):
+        assert (tmp_path / link).is_file()
