@@ -25,7 +25,7 @@ import tyro
 
 import experiments
 from unet2015 import distributed, em, tables
-from unet2015.atomic import writable_folder, write_bytes, write_text
+from unet2015.atomic import writable_folder, write_text
 from unet2015.command_line import (
     option_before_others,
     resolve_device,
@@ -36,6 +36,7 @@ from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.evaluation import score_table
 from unet2015.metrics import challenge_scores
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
+from unet2015.run_folder import PROBABILITY
 from unet2015.tables import PRESETS
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -108,8 +109,8 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
     if options.submit:
         part = em.run_part(stack, None, config, folder / "all", name="all slices", **common)
         if part is not None:
-            print(f"ready for the challenge: {part.folder / em.PROBABILITY}")
-            test_volume = part.summary() | test_scores(stack.test_labels, part)
+            print(f"ready for the challenge: {part.folder / PROBABILITY}")
+            test_volume = part.summary() | em.test_scores(stack, part)
     if not distributed.is_writer():
         return {}
     pooled = challenge_scores(stack.train_labels[slices], np.concatenate(probabilities))
@@ -126,18 +127,12 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
     }
 
 
-def test_scores(labels: np.ndarray | None, part: em.Part) -> dict[str, Any]:
-    """The scores of the test volume, or why there are none."""
-    if labels is None:
-        return {"scores": None, "reason": "test labels not available"}
-    return {"scores": challenge_scores(labels, part.probability).as_dict()}
-
-
 def check(options: Options) -> tuple[int, ...]:
     """The folds to run; ValueError for what cannot be run, before anything long begins."""
     folds = PRESETS[options.preset] if options.folds is None else options.folds
     if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(5)):
-        raise ValueError(f"--folds {' '.join(map(str, folds))}: must be different numbers 0 … 4")
+        given = " ".join(map(str, folds)) or "(none given)"
+        raise ValueError(f"--folds {given}: must be different numbers 0 … 4")
     resolve_device(options.device)
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")
@@ -184,12 +179,10 @@ def main(options: Options) -> None:
         record = write_record(records, name, results | origin | session)
         write_text(mark, record.name)
         print(f"record: {record}")
-    if (stack.name, options.preset_in_record) == ("isbi2012", options.preset):
-        pictures = options.results / "figures"
-        pictures.mkdir(exist_ok=True)
-        for picture in em.PICTURES:
-            source = folder / f"fold{folds[-1]}" / picture
-            write_bytes(pictures / f"em_challenge_{options.preset}_{picture}", source.read_bytes())
+        # README.md shows pictures of what the preset stands for, and of nothing else
+        claimed = (options.preset, PRESETS[options.preset], 0)
+        if (options.preset_in_record, folds, options.seed) == claimed:
+            em.publish(folder / f"fold{folds[-1]}", options.results, options.preset, stack)
     pages = tables.write_tables(records, options.results)
     print("tables: " + ", ".join(map(str, pages)))
 

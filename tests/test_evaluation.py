@@ -214,10 +214,10 @@ def test_labels_that_cannot_be_scored(files, tmp_path):
 @pytest.mark.parametrize(
     ("slices", "words"),
     [
-        ((0, 4), "--slices 4: must be from 0 to 3"),
-        ((-1,), "--slices -1"),
-        ((2, 0, 2), "--slices 2: is given twice"),
-        ((), "--slices: none given"),
+        ((0, 4), "4 is not a slice of the stack; indices go from 0 to 3"),
+        ((-1,), "slices: -1 is not"),
+        ((2, 0, 2), "named twice"),
+        ((), "name at least one"),
     ],
 )
 def test_slices_that_are_not_there(files, slices, words):
@@ -228,9 +228,9 @@ def test_slices_that_are_not_there(files, slices, words):
 def test_protocol_2016_needs_three_slices(files, tmp_path):
     write_stack(tmp_path / "labels.tif", LABELS[:2])
     write_stack(tmp_path / "p.tif", PREDICTION[:2])
-    with pytest.raises(ValueError, match=r"2, 5, 8.*only 2.*--slices"):
+    with pytest.raises(ValueError, match=r"protocol 2016 scores none.*name them"):
         evaluate(*files, protocol="2016")
-    with pytest.raises(ValueError, match="--protocol 2014: must be 2015 or 2016"):
+    with pytest.raises(ValueError, match="protocol = '2014': must be one of 2015, 2016"):
         evaluate(*files, protocol="2014")  # type: ignore[arg-type]
 
 
@@ -239,11 +239,16 @@ def test_outputs_are_refused_before_anything_is_read(files, tmp_path, option):
     missing = tmp_path / "none.tif"  # would be the error if the inputs came first
     with pytest.raises(ValueError, match=f"--{option} .*is a folder"):
         evaluate(files[0], missing, **{option: tmp_path})
-    blocked = files[0] / "below-a-file" / "scores"
+    blocked = files[0] / "below-a-file" / "scores.png"
     with pytest.raises(ValueError, match=f"--{option} .*cannot be written to"):
         evaluate(files[0], missing, **{option: blocked})
     with pytest.raises(ValueError, match=f"--{option} .*is the file of the labels"):
         evaluate(files[0], missing, **{option: files[0].parent / "." / "labels.tif"})
+
+
+def test_a_figure_is_a_png(files, tmp_path):
+    with pytest.raises(ValueError, match=r"--figure .*scores.jpg: must end in .png"):
+        evaluate(*files, figure=tmp_path / "scores.jpg")
 
 
 def test_one_path_for_two_outputs_is_refused(files, tmp_path):

@@ -1,6 +1,7 @@
 """python -m unet2015 train | predict | evaluate | weight-map on a user's own files."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,51 @@ def test_predict_refuses_what_it_cannot_use(files, capsys):
     assert predict(files, "images.tif") == 2
     assert "damaged" in last_error(capsys)
     assert not (files / "probability.tif").exists()
+
+
+def test_other_data_in_an_old_folder_are_refused(files, capsys):
+    assert train(files) == 0
+    write_stack(files / "inverted.tif", 255 - STACK.train_images)
+    assert train(files, images="inverted.tif") == 2
+    assert "other data" in last_error(capsys)
+    assert train(files, "--label-kind", "instances") == 2
+    assert "other data" in last_error(capsys)
+
+
+def test_no_output_replaces_an_input_or_another_output(files, capsys):
+    assert train(files) == 0
+    before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    images, labels, weights = files / "images.tif", files / "labels.tif", files / "w.tif"
+    checkpoint = files / "run" / WEIGHTS
+    for arguments in (
+        ("predict", images, "--checkpoint", files / "run", "--output", images),
+        ("predict", images, "--checkpoint", checkpoint, "--output", checkpoint),
+        ("weight-map", labels, "--output", labels),
+        ("weight-map", labels, "--output", weights, "--figure", weights),
+        ("evaluate", labels, images, "--json", labels),
+    ):
+        assert run("-m", "unet2015", *arguments) == 2
+        assert "give another path" in last_error(capsys)
+    assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
+
+
+def test_colour_networks_need_colour_images(files, capsys):
+    assert train(files, "--model.in-channels", 3) == 2
+    assert "model.in_channels = 3" in last_error(capsys)
+    assert not (files / "run").exists()
+
+
+def test_the_memory_is_stated_and_bounded(files, capsys):
+    assert train(files) == 0
+    capsys.readouterr()
+    assert predict(files, "images.tif") == 0
+    assert capsys.readouterr().out.startswith("1 tile(s) of 80 × 80 px an image, about ")
+    assert predict(files, "images.tif", "--largest-input-tile-px", 40) == 0
+    tiles, side = re.findall(r"(\d+) tile\(s\) of (\d+) ×", capsys.readouterr().out)[0]
+    assert int(tiles) > 1
+    assert int(side) <= 40
+    assert predict(files, "images.tif", "--largest-input-tile-px", 3) == 2
+    assert "largest_input_tile_px = 3" in last_error(capsys)
 
 
 @pytest.mark.parametrize("command", ["predict", "weight-map", "evaluate"])

@@ -167,8 +167,15 @@ def test_instances_stay_as_they_are_where_separation_is_off():
 
 def test_several_channels_are_kept():
     image = picture(0, 3, 40, 40)
-    tile = training_tiles([image], [blobs(0, 40, 40)], unaugmented(), seed=0)[0]
+    config = unaugmented()
+    config = replace(config, model=replace(config.model, in_channels=3))
+    tile = training_tiles([image], [blobs(0, 40, 40)], config, seed=0)[0]
     np.testing.assert_array_equal(tile.image, centre(image, 28))
+
+
+def test_images_of_another_number_of_channels_are_named():
+    with pytest.raises(ValueError, match=r"model\.in_channels = 1: the images have 3 channel"):
+        training_tiles([picture(0, 3, 40, 40)], [blobs(0, 40, 40)], unaugmented(), seed=0)
 
 
 def test_ignored_pixels_have_weight_0_and_do_not_count_in_the_class_frequencies():

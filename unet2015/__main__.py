@@ -18,14 +18,15 @@ from tyro import MISSING
 from tyro.conf import Positional, arg, subcommand
 
 import experiments
-from unet2015.atomic import writable_file, writable_folder
+from unet2015.atomic import writable_file, writable_folder, writable_outputs
 from unet2015.checkpoint import load_checkpoint
 from unet2015.command_line import (
     option_before_others,
     resolve_device,
     run_command,
 )
-from unet2015.config import ExperimentConfig, WeightMapConfig
+from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, WeightMapConfig
+from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import (
     GrayScale,
     read_binary_labels,
@@ -33,8 +34,10 @@ from unet2015.data.tiff import (
     read_stack,
     write_stack,
 )
+from unet2015.memory import prediction_memory_bytes
 from unet2015.prediction import predict_stack
 from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
+from unet2015.tiling import choose_tiling
 from unet2015.training import train
 
 
@@ -84,7 +87,12 @@ class Train:
             device=device,
             workers=self.workers,
             tensorboard=self.tensorboard,
-            data={"gray_scale": scale.as_dict(), "slices": len(stack)},
+            data={
+                "gray_scale": scale.as_dict(),
+                "label_kind": self.label_kind,
+                "images": pixel_sha256(stack),
+                "labels": pixel_sha256(labels),
+            },
         )
         print(f"trained for {checkpoint.step} steps: {self.output / 'weights.safetensors'}")
         print(f"python -m unet2015 predict IMAGE.tif --checkpoint {self.output} --output P.tif")
@@ -100,14 +108,18 @@ class Predict:
     """Folder of a run, or one of its .safetensors files."""
     output: Path
     """TIFF to write: float32, 0 = membrane or background, 1 = cell."""
-    averaging: Literal["rotations7", "dihedral8", "none"] | None = None
+    averaging: Literal["rotations7", "dihedral8", "flips4", "none"] | None = None
     """Views that are averaged; default: as in the run's settings. none is 7-8 times as fast."""
+    largest_input_tile_px: int | None = None
+    """Upper bound of an input tile's side, which bounds the memory; default: the run's settings."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
 
     def run(self) -> None:
         device = resolve_device(self.device)
-        writable_file(self.output, "--output")
+        writable_outputs(
+            {"--output": self.output}, {"image": self.image, "checkpoint": self.checkpoint}
+        )
         checkpoint = load_checkpoint(self.checkpoint)
         if "gray_scale" not in checkpoint.data:
             raise ValueError(
@@ -118,11 +130,18 @@ class Predict:
         settings = checkpoint.config.prediction
         if self.averaging is not None:
             settings = replace(settings, averaging=self.averaging)
+        if self.largest_input_tile_px is not None:
+            settings = replace(settings, largest_input_tile_px=self.largest_input_tile_px)
         try:
             scaled = scale.apply(stack)
         except ValueError as error:
             raise ValueError(f"{self.image}: {error}") from error
-        slices = predict_stack(checkpoint.network().to(device), scaled, settings)
+        try:
+            network = checkpoint.network().to(device)
+        except ValueError as error:
+            raise ValueError(f"{self.checkpoint}: {error}") from error
+        _print_memory(checkpoint.config.model, settings, scaled.shape[-2:])
+        slices = predict_stack(network, scaled, settings)
         write_stack(self.output, np.stack(list(slices)))
         print(self.output)
 
@@ -136,7 +155,8 @@ class Evaluate:
     prediction: Positional[Path]
     """TIFF with the probability of 'cell', float in [0, 1], as large as the labels."""
     protocol: Literal["2015", "2016"] = "2015"
-    """2015: what the paper's Table 1 was scored with. 2016: the script in today's archive."""
+    """2015: what the paper's Table 1 was scored with, as far as the organisers' public scripts
+    tell. 2016: the script in today's archive."""
     slices: tuple[int, ...] | None = None
     """Slices to score, from 0; default: all (protocol 2016: 2, 5, 8, …)."""
     json: Path | None = None
@@ -147,9 +167,6 @@ class Evaluate:
     def run(self) -> None:
         from unet2015.evaluation import evaluate  # numba takes its time to load
 
-        for option, path in (("--json", self.json), ("--figure", self.figure)):
-            if path is not None:
-                writable_file(path, option)
         print(
             evaluate(
                 self.labels,
@@ -178,9 +195,9 @@ class WeightMap:
     config: Annotated[WeightMapConfig, arg(name="")] = field(default_factory=WeightMapConfig)
 
     def run(self) -> None:
-        writable_file(self.output, "--output")
-        if self.figure is not None:
-            writable_file(self.figure, "--figure")
+        writable_outputs(
+            {"--output": self.output, "--figure": self.figure}, {"labels": self.labels}
+        )
         labels = _read_labels(self.labels, self.label_kind)
         cells = [cells_of(plane, self.label_kind, self.config) for plane in labels]
         weights = weight_maps(cells, self.config)
@@ -237,6 +254,16 @@ def _read_labels(
 ) -> np.ndarray:
     read = read_binary_labels if kind == "binary" else read_instance_labels
     return read(path, shape)
+
+
+def _print_memory(model: ModelConfig, settings: PredictionConfig, hw: tuple[int, int]) -> None:
+    """Say before the start about how much memory a tile takes, and what bounds it."""
+    tiling = choose_tiling(hw, model, settings.largest_input_tile_px)
+    needed = prediction_memory_bytes(model, tiling, precision=settings.precision)
+    print(
+        f"{len(tiling)} tile(s) of {tiling.input_hw[0]} × {tiling.input_hw[1]} px an image, about "
+        f"{needed / 2**30:.2g} GiB of memory (--largest-input-tile-px bounds it)"
+    )
 
 
 def _gray_scale(

@@ -6,7 +6,7 @@ A run that is cut off in the middle of writing leaves the previous file as it wa
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -97,3 +97,23 @@ def writable_file(path: Path, option: str) -> Path:
         raise ValueError(f"{option} {path}: is a folder; give the path of a file")
     writable_folder(path.parent, option)
     return path
+
+
+def writable_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path]) -> None:
+    """Refuse outputs that cannot be written, or would replace an input or one another.
+
+    outputs: option → path, None = not asked for; inputs: what it is in words → path. An option
+    that names a figure takes .png only. Raises ValueError naming the option and the path.
+    """
+    taken = {path.resolve(): f"the {name}" for name, path in inputs.items()}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise ValueError(
+                f"{option} {path}: is the file of {taken[path.resolve()]}; give another path"
+            )
+        if option == "--figure" and not path.is_dir() and path.suffix.lower() != ".png":
+            raise ValueError(f"{option} {path}: must end in .png, the only format written")
+        writable_file(path, option)
+        taken[path.resolve()] = option

@@ -4,8 +4,6 @@ Each step continues from what it finds in the folder, so that a command which wa
 where it stopped.
 """
 
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +13,16 @@ import numpy as np
 from tqdm import tqdm
 
 from unet2015 import distributed
-from unet2015.atomic import write_text
 from unet2015.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import SEQUENCES, AnnotatedSequence, CellTracking
-from unet2015.data.tiff import GrayScale, read_stack, write_stack
-from unet2015.em import duration
-from unet2015.estimate import seconds_per_step
-from unet2015.history import dead_start_steps
+from unet2015.data.tiff import GrayScale, write_stack
 from unet2015.instances import LARGEST_LABEL, InstanceConfig, count_cells, instances_of
 from unet2015.metrics.segmentation import iou, object_overlaps, segmentation_accuracy
 from unet2015.model import CELL
-from unet2015.prediction import predict_image, predict_stack
+from unet2015.prediction import predict_image
+from unet2015.run_folder import predict_once, train_once, training_summary
 from unet2015.samples import cells_of, training_tiles
-from unet2015.training import train
-
-PROBABILITY, TIMES = "probability.tif", "times.json"
-"""Of the scored frames: the probability of 'cell' (float32); seconds that predicting them took."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +65,11 @@ class Direction:
     cells: InstanceConfig
     """How they were found in it."""
     checkpoint: Checkpoint
-    prediction_seconds: float | None
+    prediction_seconds: float
 
     def summary(self) -> dict[str, Any]:
         """What a record says of the direction."""
-        history, split = self.checkpoint.history, self.split
+        split = self.split
         return {
             "train_sequence": split.train.name,
             "train_frames": split.train_frames,
@@ -87,13 +78,7 @@ class Direction:
             "hold_out": split.hold_out,
             "instances": self.cells.as_dict(),
             "scores": scores(self),
-            "training": {
-                "steps": self.checkpoint.step,
-                "seconds": round(self.checkpoint.seconds, 1),
-                "final_loss": history[-1]["loss"],
-                "final_accuracy": history[-1]["accuracy"],
-                "dead_start_steps": dead_start_steps(history),
-            },
+            "training": training_summary(self.checkpoint),
             "prediction_seconds": self.prediction_seconds,
         }
 
@@ -130,16 +115,14 @@ def run_direction(
     seed: int,
     device: str,
     name: str,
-    estimate: bool = False,
     **options: Any,
 ) -> Direction | None:
     """Train on the frames to train on, predict the scored ones, and find the cells in them.
 
     folder: of this direction alone; it keeps checkpoints, history.csv, probability.tif and the
     predicted cells, and a direction found there continues. name: what progress bars call it.
-    `estimate` prints, before training starts, how long it will take, from three timed steps.
-    Further options: as `training.train`. Of several processes (`distributed`) all train, and the
-    first alone goes on: None in the others. Raises ValueError as `train` does.
+    Further options: as `run_folder.train_once`. Of several processes (`distributed`) all train, and
+    the first alone goes on: None in the others. Raises ValueError as `train` does.
     """
     cells.check(split.scored.images.shape[1:])
     sequence, index = split.train, list(split.train_index)
@@ -152,13 +135,7 @@ def run_direction(
         ignore=sequence.ignore[index],
         seed=seed,
     )
-    if estimate and not any(folder.glob("*.safetensors")):
-        seconds = seconds_per_step(config, tiles, device=device)
-        print(
-            f"{config.training.steps} steps of {seconds:.2f} s: about "
-            f"{duration(seconds * config.training.steps)} on this machine ({device})"
-        )
-    checkpoint = train(
+    checkpoint = train_once(
         config,
         tiles,
         folder,
@@ -169,12 +146,13 @@ def run_direction(
             "trained_on": {"sequence": sequence.name, "frames": split.train_frames},
             "gray_scale": scale.as_dict(),
         },
-        description=f"{name}, training",
+        name=name,
         **options,
     )
     if not distributed.is_writer():
         return None
-    probability, seconds = _predict(checkpoint, split, folder, device, name)
+    images = split.scored.images[list(split.scored_index)]
+    probability, seconds = predict_once(checkpoint, images, folder, device=device, name=name)
     instances = np.stack([instances_of(plane, cells) for plane in probability])
     write_stack(folder / f"cells_{cells.tag}.tif", as_masks(instances))
     return Direction(split, folder, probability, instances, cells, checkpoint, seconds)
@@ -270,29 +248,3 @@ def run_name(
         f"cell_tracking_{named}_{dataset}_train{split.train.name}{held_out}_seed{seed}_"
         f"{config_hash(config)}"
     )
-
-
-def _predict(
-    checkpoint: Checkpoint, split: Split, folder: Path, device: str, name: str
-) -> tuple[np.ndarray, float | None]:
-    """The probability of 'cell' of the scored frames, kept in the folder, and the seconds."""
-    path, times = folder / PROBABILITY, folder / TIMES
-    images = split.scored.images[list(split.scored_index)]
-    if not path.exists():
-        scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
-        network = checkpoint.network().to(device)
-        settings, words = checkpoint.config.prediction, f"{name}, predicting"
-        began = time.monotonic()
-        planes = predict_stack(network, scale.apply(images), settings, description=words)
-        probability = np.stack(list(planes))
-        seconds = round(time.monotonic() - began, 1)
-        write_text(times, json.dumps({"prediction_seconds": seconds}) + "\n")
-        write_stack(path, probability)
-    probability = read_stack(path)
-    if probability.shape != images.shape:
-        raise ValueError(
-            f"{path}: has the shape {probability.shape}, not that of the frames to predict, "
-            f"{images.shape}; remove it, then the same command predicts anew"
-        )
-    seconds = json.loads(times.read_text())["prediction_seconds"] if times.exists() else None
-    return probability, seconds

@@ -28,6 +28,7 @@ CURRENT, PREVIOUS, NEXT, WEIGHTS = (
     "weights.safetensors",
 )
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
+_REMEDY = "give another file of the run, or train again in another folder"
 
 
 class DamagedCheckpoint(ValueError):
@@ -50,6 +51,10 @@ class Checkpoint:
     """Training time so far, over all sessions."""
     data: dict[str, Any] = field(default_factory=dict)
     """What prediction and resume must know of the data: gray scale, hashes, where it came from."""
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights: which network made a prediction."""
+        return _digest("", self.model)
 
     def network(self) -> UNet:
         """The U-Net of this checkpoint, for evaluation; ValueError if the weights do not fit."""
@@ -157,7 +162,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DamagedCheckpoint(
-            f"{path}: damaged or not a checkpoint of this project ({error})"
+            f"{path}: damaged or not a checkpoint of this project ({error}); {_REMEDY}"
         ) from error
     return _verified(path, metadata, tensors)
 
@@ -177,7 +182,9 @@ def _verified(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) 
     if not text:
         raise DamagedCheckpoint(f"{path}: a safetensors file, but not a checkpoint of this project")
     if _digest(text, tensors) != metadata.get("sha256"):
-        raise DamagedCheckpoint(f"{path}: damaged, its content does not match its checksum")
+        raise DamagedCheckpoint(
+            f"{path}: damaged, its content does not match its checksum; {_REMEDY}"
+        )
     about = json.loads(text)
     if about["format"] != FORMAT:
         raise DamagedCheckpoint(f"{path}: format {about['format']!r}, expected {FORMAT!r}")

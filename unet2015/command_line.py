@@ -1,6 +1,5 @@
 """What every command of the project does the same way: errors, exit codes, the device."""
 
-import errno
 import os
 import sys
 from argparse import ArgumentParser
@@ -28,6 +27,9 @@ def run_command(command: Callable[[], object]) -> None:
 def _run(command: Callable[[], object]) -> None:
     try:
         command()
+    except BrokenPipeError:  # whoever read what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(STOPPED) from None
     except (ValueError, OSError, ImportError) as error:
         _end(error, BAD_INPUT)
     except TrainingStopped as error:
@@ -40,10 +42,7 @@ def _run(command: Callable[[], object]) -> None:
 def _end(error: Exception, code: int) -> None:
     if os.environ.get("UNET2015_TRACEBACK"):
         raise error
-    remedy = ""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        remedy = "; make room, then the same command goes on (what was there before is whole)"
-    print(f"error: {error}{remedy}", file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr)
     raise SystemExit(code) from None
 
 

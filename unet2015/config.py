@@ -65,7 +65,7 @@ class WeightMapConfig:
     """Where the border term is added. 'everywhere': Eq. 2 is defined on all of Ω (paper §3).
     'background': not inside cells (later plugin)."""
     separate_touching: bool = True
-    """Introduce the one-pixel background ridge between touching instances (paper §3)."""
+    """Introduce a thin ridge of background between touching instances (paper §3)."""
 
     def __post_init__(self) -> None:
         _check_types(self)

@@ -4,9 +4,7 @@ Each step continues from what it finds in the folder, so that a command which wa
 where it stopped.
 """
 
-import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +13,19 @@ from typing import Any
 import numpy as np
 
 from unet2015 import distributed, figures
-from unet2015.atomic import write_text
+from unet2015.atomic import writable_folder, write_bytes
 from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data import isbi2012
 from unet2015.data import phantom as phantoms
 from unet2015.data.isbi2012 import EMStack
-from unet2015.data.tiff import GrayScale, read_stack, write_stack
-from unet2015.estimate import seconds_per_step
-from unet2015.history import HISTORY, dead_start_steps
+from unet2015.data.tiff import GrayScale
+from unet2015.history import HISTORY
+from unet2015.metrics import challenge_scores
 from unet2015.model import valid_output_size
-from unet2015.prediction import predict_stack
+from unet2015.run_folder import predict_once, train_once, training_summary
 from unet2015.samples import training_tiles
-from unet2015.training import train
 
-PROBABILITY, TIMES = "probability.tif", "times.json"
-"""A part's files: the probability of 'cell' (float32, 0 = membrane, 1 = cell); seconds spent."""
 PICTURES = ("overlap_tile.png", "panel.png", "learning_curve.png")
 CITATION = "ISBI 2012 EM stack: Cardona et al. 2010, doi:10.1371/journal.pbio.1000502"
 
@@ -47,21 +42,14 @@ class Part:
     probability: np.ndarray
     """(N, H, W) float32, probability of 'cell' of the predicted slices."""
     checkpoint: Checkpoint
-    prediction_seconds: float | None
+    prediction_seconds: float
 
     def summary(self) -> dict[str, Any]:
         """What a record says of the part, apart from its scores."""
-        history = self.checkpoint.history
         return {
             "held_out": self.predicted,
             "trained_on": self.trained_on,
-            "training": {
-                "steps": self.checkpoint.step,
-                "seconds": round(self.checkpoint.seconds, 1),
-                "final_loss": history[-1]["loss"],
-                "final_accuracy": history[-1]["accuracy"],
-                "dead_start_steps": dead_start_steps(history),
-            },
+            "training": training_summary(self.checkpoint),
             "prediction_seconds": self.prediction_seconds,
         }
 
@@ -94,14 +82,13 @@ def run_part(
     seed: int,
     device: str,
     name: str,
-    estimate: bool = False,
     **options: Any,
 ) -> Part | None:
     """Train on all slices but `held_out` and predict these; None: train on all, predict the test.
 
     folder: of this part alone; it keeps checkpoints, history.csv and probability.tif, and a part
-    found there continues. name: what progress bars call it. `estimate` prints, before training
-    starts, how long it will take, from three timed steps. Further options: as `training.train`.
+    found there continues. name: what progress bars call it. Further options: as
+    `run_folder.train_once`.
     Of several processes (`distributed`) all train, and the first alone goes on: None in the others.
     Raises ValueError for a stack without test images, and as `train` does.
     """
@@ -111,52 +98,25 @@ def run_part(
     scale = GrayScale.of(stack.train_images)
     images = scale.apply(stack.train_images[trained_on])
     tiles = training_tiles(images, stack.train_labels[trained_on], config, seed=seed)
-    if estimate and not any(folder.glob("*.safetensors")):
-        _print_estimate(config, seconds_per_step(config, tiles, device=device), device)
     # only what training sees: a test volume that came later does not make it another run
     hashes = {key: value for key, value in stack.hashes.items() if "test" not in key}
-    checkpoint = train(
+    checkpoint = train_once(
         config,
         tiles,
         folder,
         seed=seed,
         device=device,
         data={"hashes": hashes, "trained_on": trained_on, "gray_scale": scale.as_dict()},
-        description=f"{name}, training",
+        name=name,
         **options,
     )
     if not distributed.is_writer():
         return None
     unseen = stack.test_images if held_out is None else stack.train_images[list(held_out)]
     assert unseen is not None
-    probability, seconds = _predict(checkpoint, scale.apply(unseen), folder, device, name)
+    probability, seconds = predict_once(checkpoint, unseen, folder, device=device, name=name)
     predicted = None if held_out is None else list(held_out)
     return Part(folder, trained_on, predicted, probability, checkpoint, seconds)
-
-
-def _predict(
-    checkpoint: Checkpoint, images: np.ndarray, folder: Path, device: str, name: str
-) -> tuple[np.ndarray, float | None]:
-    """The probability of 'cell', kept in the folder's TIFF, and the seconds it took, if known."""
-    path, times = folder / PROBABILITY, folder / TIMES
-    if not path.exists():
-        began = time.monotonic()
-        network = checkpoint.network().to(device)
-        slices = predict_stack(
-            network, images, checkpoint.config.prediction, description=f"{name}, predicting"
-        )
-        probability = np.stack(list(slices))
-        seconds = round(time.monotonic() - began, 1)
-        write_text(times, json.dumps({"prediction_seconds": seconds}) + "\n")
-        write_stack(path, probability)
-    probability = read_stack(path)
-    if probability.shape != images.shape:
-        raise ValueError(
-            f"{path}: has the shape {probability.shape}, not that of the slices to predict, "
-            f"{images.shape}; remove it, then the same command predicts anew"
-        )
-    seconds = json.loads(times.read_text())["prediction_seconds"] if times.exists() else None
-    return probability, seconds
 
 
 def draw(stack: EMStack, part: Part) -> None:
@@ -181,26 +141,24 @@ def draw(stack: EMStack, part: Part) -> None:
     figures.learning_curve(part.folder / HISTORY, learning_curve)
 
 
-def _print_estimate(config: ExperimentConfig, seconds: float, device: str) -> None:
-    steps = config.training.steps
-    print(
-        f"{steps} steps of {seconds:.2f} s: about {duration(seconds * steps)} on this machine "
-        f"({device}), from three timed steps"
-    )
+def test_scores(stack: EMStack, part: Part) -> dict[str, Any]:
+    """The scores of the predicted test volume, or why there are none."""
+    if stack.test_labels is None:
+        return {"scores": None, "reason": "test labels not available"}
+    return {"scores": challenge_scores(stack.test_labels, part.probability).as_dict()}
+
+
+def publish(folder: Path, results: Path, preset: str, stack: EMStack) -> None:
+    """Copy a part's pictures to where README.md shows them; none of a phantom."""
+    if stack.name != "isbi2012":
+        return
+    for picture in PICTURES:
+        target = results / "figures" / f"em_challenge_{preset}_{picture}"
+        writable_folder(target.parent, "--results")
+        write_bytes(target, (folder / picture).read_bytes())
 
 
 def run_name(preset: str, dataset: str, seed: int, config: ExperimentConfig) -> str:
     """The name of a run's folder and record: what was run, on what, with which settings."""
     several = f"_{distributed.count()}processes" if distributed.count() > 1 else ""
     return f"em_challenge_{preset}_{dataset}_seed{seed}_{config_hash(config)}{several}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use.
-
-    >>> duration(90), duration(5400), duration(300_000)
-    ('90 s', '90 min', '83.3 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.ndimage import binary_dilation
 
-from unet2015.atomic import writable_file, write_text
+from unet2015.atomic import writable_outputs, write_text
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_binary_labels, read_stack
 from unet2015.figures import (
@@ -36,6 +36,7 @@ from unet2015.metrics import (
     Score,
     challenge_scores,
     check_stacks,
+    chosen_slices,
     mismatches,
 )
 from unet2015.record import versions
@@ -87,11 +88,11 @@ def evaluate(
     `write_atomically`.
     """
     inputs = {"labels": Path(labels_path), "prediction": Path(prediction_path)}
-    _check_outputs({"--json": json, "--figure": figure}, inputs)
+    writable_outputs({"--json": json, "--figure": figure}, inputs)
     stacks = {"labels": read_stack(labels_path), "prediction": read_stack(prediction_path)}
     cells, probability = _checked(inputs, stacks["prediction"])
-    chosen = _chosen(slices, len(cells), protocol)
-    cells, probability = cells[list(chosen)], probability[list(chosen)]
+    chosen = chosen_slices(slices, len(cells), protocol)
+    cells, probability = cells[chosen], probability[chosen]
     # the protocol's own choice of slices is made already
     scores = challenge_scores(cells, probability, protocol, slices=range(len(chosen)))
     if figure is not None:
@@ -101,7 +102,7 @@ def evaluate(
     if json is not None:
         content = {
             "protocol": protocol,
-            "slices": list(chosen),
+            "slices": chosen,
             **{
                 k: {"file": path.name, "sha256": pixel_sha256(stacks[k])}
                 for k, path in inputs.items()
@@ -112,20 +113,6 @@ def evaluate(
         text = json_format.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         write_text(json, text + "\n")
     return f"{_heading(inputs, chosen, protocol)}\n\n{score_table(scores)}"
-
-
-def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path]) -> None:
-    """Refuse outputs that cannot be written, or that would replace an input or one another."""
-    taken = {path.resolve(): f"the {name}" for name, path in inputs.items()}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        if path.resolve() in taken:
-            raise ValueError(
-                f"{option} {path}: is the file of {taken[path.resolve()]}; give another path"
-            )
-        writable_file(path, option)
-        taken[path.resolve()] = option
 
 
 def _checked(inputs: dict[str, Path], prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,28 +131,6 @@ def _checked(inputs: dict[str, Path], prediction: np.ndarray) -> tuple[np.ndarra
         raise ValueError(f"{inputs['prediction']}: {error}") from error
 
 
-def _chosen(slices: tuple[int, ...] | None, count: int, protocol: str) -> tuple[int, ...]:
-    """The indices of the slices to score."""
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"--protocol {protocol}: must be {' or '.join(PROTOCOLS)}")
-    if slices is None:
-        chosen = tuple(PROTOCOLS[protocol].slices(count))
-        if not chosen:
-            raise ValueError(
-                f"--protocol 2016 scores the slices 2, 5, 8, …, and there are only {count}; say "
-                "which to score with --slices, or use --protocol 2015"
-            )
-        return chosen
-    if not slices:
-        raise ValueError("--slices: none given; leave the option out to score all")
-    for index in slices:
-        if not 0 <= index < count:
-            raise ValueError(f"--slices {index}: must be from 0 to {count - 1}, the last slice")
-        if slices.count(index) > 1:
-            raise ValueError(f"--slices {index}: is given twice; give each slice once")
-    return tuple(slices)
-
-
 def _threshold_shown(scores: ChallengeScores) -> float:
     """The guarded warping error's threshold, or the plain one's where none qualifies."""
     for score in (scores.warping_error_guarded, scores.warping_error):
@@ -174,7 +139,7 @@ def _threshold_shown(scores: ChallengeScores) -> float:
     return 0.5
 
 
-def _heading(inputs: dict[str, Path], slices: tuple[int, ...], protocol: str) -> str:
+def _heading(inputs: dict[str, Path], slices: list[int], protocol: str) -> str:
     labels, prediction = (path.name for path in inputs.values())
     return f"{prediction} against {labels}: slices {spans(slices)}, protocol {protocol}"
 
@@ -205,7 +170,7 @@ def _draw(
     scores: ChallengeScores,
     found: Mismatches,
     predicted: np.ndarray,
-    slices: tuple[int, ...],
+    slices: list[int],
     path: Path,
 ) -> None:
     """Left the curves of all metrics, right the slice with most splits and mergers."""

@@ -32,6 +32,7 @@ PACKAGES = (
     "scikit-image",
     "tifffile",
     "safetensors",
+    "numba",
 )
 """Packages whose version may change a result."""
 OF_EVERY_RUN = ("command", "commit", "config", "config_hash", "deviations", "dirty", "hardware")

@@ -4,7 +4,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unet2015.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, newest_checkpoint
+from unet2015.checkpoint import (
+    CURRENT,
+    PREVIOUS,
+    WEIGHTS,
+    Checkpoint,
+    DamagedCheckpoint,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from unet2015.config import ExperimentConfig, config_hash, differences
 
 PROCESSES = "processes"
@@ -23,17 +31,26 @@ def find_run(
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f".{'[0-9a-f]' * 32}.part"):  # as `atomic` names its files
         leftover.unlink(missing_ok=True)
-    refused: list[str] = []
-    finished = (folder / WEIGHTS).exists()
-    if finished:
-        found = load_checkpoint(folder / WEIGHTS)
-    else:
-        found, refused = newest_checkpoint(folder)
+    found, finished, refused = _look(folder)
     for message in refused:
         print(f"warning: {message}; continuing from the one before it", file=sys.stderr)
     if found is not None:
         _same_run(found, config, seed, data, folder)
     return found, finished
+
+
+def _look(folder: Path) -> tuple[Checkpoint | None, bool, list[str]]:
+    """The final weights, else the newest resume state; a message for each damaged file."""
+    refused = []
+    if (folder / WEIGHTS).exists():
+        try:
+            return load_checkpoint(folder / WEIGHTS), True, []
+        except DamagedCheckpoint as error:
+            if not (folder / CURRENT).exists() and not (folder / PREVIOUS).exists():
+                raise
+            refused.append(str(error))
+    found, damaged = newest_checkpoint(folder)
+    return found, False, refused + damaged
 
 
 def _same_run(

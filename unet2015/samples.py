@@ -40,6 +40,12 @@ def training_tiles(
     """
     model, settings = config.model, config.training
     output_px = valid_output_size(settings.input_tile_px, model.depth, model.padding)
+    for image in images:
+        channels = 1 if image.ndim == 2 else image.shape[0]
+        if channels != model.in_channels:
+            raise ValueError(
+                f"model.in_channels = {model.in_channels}: the images have {channels} channel(s)"
+            )
     cells = [cells_of(plane, label_kind, config.weight_map) for plane in labels]
     return TileSequence(
         [image[None] if image.ndim == 2 else image for image in images],

@@ -35,7 +35,7 @@ SELECTION = (
     "The settings of `quick` were chosen on slices 0–5 (trained on 6–23), with slices 24–29 (fold "
     "4) unseen; figures of `quick` that include slices 0–5 are therefore flattered. What the paper "
     "leaves open was set for `paper` without a run. The threshold of every figure is its best on "
-    "the scored slices themselves, as in the challenge. No test labels were used."
+    "the scored slices themselves, as in the challenge. Nothing was chosen with test labels."
 )
 THE_PAPERS_FIGURES = """\
 - The paper's figures are of the hidden labels of the challenge's test volume, computed by its
@@ -46,10 +46,9 @@ HOW_TO_READ = """\
 - Lower is better in the three columns of the paper. Scores are pooled over all scored slices.
 - Several seeds: mean ± half the range. Different presets, settings, slices or protocols never
   share a row; of equal runs the newest record counts. "not run": there is no record.
-- The warping error's minimum over thresholds has an artefact: a prediction left almost empty by
-  one of the thresholds scores (nearly) 0. The guarded warping error, our addition, takes the
-  minimum over those thresholds only at which the share of cell pixels is within a factor 1.5 of
-  the truth's.
+- The warping error's minimum has an artefact: a prediction that a threshold leaves almost empty
+  scores (nearly) 0. The guarded one, our addition, is the minimum over those thresholds only at
+  which the share of cell pixels is within a factor 1.5 of the truth's.
 - V^Rand and V^Info (after border thinning) came after the paper; higher is better."""
 
 
@@ -350,8 +349,9 @@ def _run(record: Record) -> str:
         f"- hardware: {machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB, "
         f"{machine['torch_threads']} threads; accelerator: {', '.join(names) or 'none'}",
         f"- Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']}",
-        f"- wall time {record['wall_time_s'] / 60:.1f} min, peak memory "
-        + ("not known" if memory is None else f"{memory:.1f} GiB"),
+        f"- wall time {record['wall_time_s'] / 60:.1f} min"
+        + (" (the last session of a continued run)" if record.get("resumed") else "")
+        + f", peak memory {'not known' if memory is None else f'{memory:.1f} GiB'}",
     ]
     for fold in sorted(record["folds"], key=int):
         part = record["folds"][fold]

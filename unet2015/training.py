@@ -161,6 +161,8 @@ def train(
     with _other_processes(output):
         found, finished = distributed.from_writer(lambda: find_run(output, config, seed, about))
         if found is not None and finished:
+            if distributed.is_writer():
+                write_history(output, found.history)
             return found
         run = new_run(config, seed, distributed.own_device(device), about)
         _continue_from(found, run, output)

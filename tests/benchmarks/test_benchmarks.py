@@ -92,7 +92,7 @@ def test_the_pages_come_from_the_records(tmp_path):
     assert "On cuda: not run." in text
     readme = (tmp_path / "README.md").read_text()
     assert "old" not in readme
-    assert "| a step | 500 ms | 2.00 s | 4.0 × |" in readme
+    assert "| a step | 500 ms | 2.00 s | 4.0 × | a plain one |" in readme
     before = [page.read_bytes() for page in pages]
     assert [page.read_bytes() for page in write_pages(results)] == before
 

@@ -5,18 +5,26 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import experiments
 from tests.commands import ROOT, TINY, run
 from unet2015.checkpoint import WEIGHTS
+from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 from unet2015.data import isbi2012, phantom
 from unet2015.data.tiff import read_stack, write_stack
 
 SCRIPT = "reproduce/em_challenge.py"
 REAL = Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012"
+TINY_SETTINGS = ExperimentConfig(
+    model=ModelConfig(width=2, depth=1),
+    training=TrainingConfig(input_tile_px=40, steps=4, warmup_steps=2),
+    prediction=PredictionConfig(averaging="none"),
+)
 SMALL = phantom.phantom_stack(seed=0, slices=10, size_px=64, test_slices=2)
 
 
@@ -145,15 +153,61 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path, c
     assert (tmp_path / "runs").read_text() == "a file where the folder should be"
 
 
-def test_a_damaged_prediction_is_named(tmp_path, capsys):
-    assert run_tiny(tmp_path) == 0
-    (fold,) = (tmp_path / "runs").glob("*/fold4")
+def forget_record(folder: Path) -> Path:
+    """Take away the mark that the run is complete; returns the fold's folder."""
+    (fold,) = (folder / "runs").glob("*/fold4")
     for mark in fold.parent.glob("record-*"):
         mark.unlink()
-    write_stack(fold / "probability.tif", np.zeros((1, 64, 64), np.float32))
-    assert run_tiny(tmp_path) == 2
-    assert "remove it" in capsys.readouterr().err
-    assert len(records(tmp_path)) == 1
+    return fold
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("probability.tif", b"II*\0"),
+        ("prediction.json", b"{"),
+        ("prediction.json", b'{"weights": "of another network", "seconds": 1}'),
+    ],
+)
+def test_a_prediction_that_is_damaged_or_of_other_weights_is_made_anew(tmp_path, name, content):
+    assert run_tiny(tmp_path) == 0
+    fold = forget_record(tmp_path)
+    before = read_stack(fold / "probability.tif")
+    if name == "prediction.json":  # a prediction that this network did not make
+        write_stack(fold / "probability.tif", np.zeros_like(before))
+    (fold / name).write_bytes(content)
+    assert run_tiny(tmp_path) == 0
+    np.testing.assert_array_equal(read_stack(fold / "probability.tif"), before)
+    first, second = records(tmp_path)
+    assert first["pooled"] == second["pooled"]
+
+
+def test_a_history_that_is_gone_and_damaged_weights_are_restored(tmp_path, capsys):
+    assert run_tiny(tmp_path) == 0
+    fold = forget_record(tmp_path)
+    history, weights = (fold / "history.csv").read_bytes(), (fold / WEIGHTS).read_bytes()
+    (fold / "history.csv").unlink()
+    (fold / WEIGHTS).write_bytes(weights[:-9])
+    assert run_tiny(tmp_path) == 0
+    assert "damaged" in capsys.readouterr().err
+    assert (fold / "history.csv").read_bytes() == history
+    assert (fold / WEIGHTS).read_bytes() == weights
+
+
+def test_pictures_are_published_only_of_what_the_preset_stands_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        isbi2012, "load_isbi2012", lambda directory: replace(SMALL, name="isbi2012")
+    )
+    monkeypatch.setattr(experiments, "load", lambda name: TINY_SETTINGS)
+    places = ("--output", tmp_path / "runs", "--results", tmp_path / "results")
+    pictures = tmp_path / "results" / "figures"
+    for others in (("--folds", 0), ("--seed", 1)):
+        assert run(SCRIPT, *places, *others) == 0
+        assert not pictures.exists()
+    assert run(SCRIPT, *places) == 0
+    assert {path.name for path in pictures.iterdir()} == {
+        f"em_challenge_quick_{name}.png" for name in ("panel", "overlap_tile", "learning_curve")
+    }
 
 
 def test_the_help_teaches(capsys):

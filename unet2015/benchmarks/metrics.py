@@ -65,8 +65,8 @@ def benchmark(
     ]
     notes = [
         f"{_size(labels.shape)} float32 predictions made from {source}, all thresholds of protocol "
-        f"2015. Ours: median of {repeats}, all cores. Plain: NumPy, SciPy and Python loops, one "
-        "core, one run; equal results were checked on its slices.",
+        f"2015. Ours: median of {repeats}, all cores. Plain: one core, one run; equal results were "
+        "checked on its slices.",
         f"First call, on {_size(labels[corner].shape)}: {in_words(first)}; numba compiles then, or "
         "loads what it has compiled before.",
         f"Peak memory above the inputs (whole protocol, noisy): {_in_mib(memory)}.",
@@ -163,6 +163,7 @@ def _time(
         work=f"{part}, {name} prediction",
         ours_s=statistics.median(wall for wall, _ in runs),
         plain_s=plain_seconds,
+        plain="NumPy, SciPy and Python loops",
         slices=(len(labels), plain_slices),
         remark=f"{in_words(cpu)} of CPU time; differs by {difference:.0e} at most",
         headline=part == "whole protocol",

@@ -57,12 +57,16 @@ def summary(records: Sequence[Record]) -> str:
         for row in _rows(record):
             if row.headline and row.ratio is not None:
                 assert row.plain_s is not None
+                per_slice = "" if row.slices == (1, 1) else ", per slice"
                 ours, plain = (
                     in_words(time / n)
                     for time, n in zip((row.ours_s, row.plain_s), row.slices, strict=True)
                 )
-                lines.append([row.work, ours, plain, f"{row.ratio:.1f} ×", _machine(record)])
-    head = ["", "ours", "plain", "ratio", "on"]
+                ratio = f"{row.ratio:.1f} ×"
+                lines.append(
+                    [row.work + per_slice, ours, plain, ratio, row.plain, _machine(record)]
+                )
+    head = ["", "ours", "plain", "ratio", "plain is", "on"]
     return markdown_table(head, lines) if lines else "No benchmark was run."
 
 

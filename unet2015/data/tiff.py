@@ -359,7 +359,10 @@ def _count_pages(path: Path, file: BinaryIO) -> int:
     version = struct.unpack(order + "H", header[2:4])[0] if order and len(header) >= 4 else 0
     if version not in (42, 43):
         size = path.stat().st_size
-        raise ValueError(f"{path}: is not a TIFF file ({size} bytes, begins with {header[:4]!r})")
+        raise ValueError(
+            f"{path}: is not a TIFF file ({size} bytes, begins with {header[:4]!r}); save the "
+            "image as TIFF, or give another file"
+        )
     big = version == 43
     tag_bytes, entries, pointer = (20, "Q", "Q") if big else (12, "H", "I")
     seen: set[int] = set()

@@ -5,7 +5,12 @@ The challenge's figures follow the organisers' evaluation scripts of 22 January 
 re-implementations. NumPy arrays in, numbers out.
 """
 
-from unet2015.metrics.challenge import PROTOCOLS, ChallengeScores, challenge_scores
+from unet2015.metrics.challenge import (
+    PROTOCOLS,
+    ChallengeScores,
+    challenge_scores,
+    chosen_slices,
+)
 from unet2015.metrics.labelling import components
 from unet2015.metrics.pixel import pixel_error
 from unet2015.metrics.rand import rand_error, v_info, v_rand
@@ -38,6 +43,7 @@ __all__ = [
     "challenge_scores",
     "challenge_thresholds",
     "check_stacks",
+    "chosen_slices",
     "components",
     "dice",
     "guarded_warping_error",

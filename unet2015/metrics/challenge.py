@@ -93,11 +93,9 @@ def challenge_scores(
     >>> scores.pixel_error.value, scores.warping_error.value, scores.v_rand_thinned.value
     (0.0, 0.0, 1.0)
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol = {protocol!r}: must be one of {', '.join(PROTOCOLS)}")
-    rules = PROTOCOLS[protocol]
     cells, proposal = check_stacks(labels, probability)
-    chosen = _chosen_slices(slices, len(cells), protocol)
+    chosen = chosen_slices(slices, len(cells), protocol)
+    rules = PROTOCOLS[protocol]
     if chosen != list(range(len(cells))):
         cells, proposal = cells[chosen], proposal[chosen]
     pixels = pixel_counts(cells, proposal, CHALLENGE_THRESHOLDS, threads)
@@ -114,8 +112,13 @@ def challenge_scores(
     )
 
 
-def _chosen_slices(slices: Sequence[int] | None, count: int, protocol: str) -> list[int]:
-    """The indices to score, checked; the protocol's own where `slices` is None."""
+def chosen_slices(slices: Sequence[int] | None, count: int, protocol: str) -> list[int]:
+    """The indices to score, checked; the protocol's own where `slices` is None.
+
+    Raises ValueError as `challenge_scores`.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol = {protocol!r}: must be one of {', '.join(PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
     if slices is None:
         chosen = rules.slices(count)
