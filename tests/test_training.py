@@ -160,6 +160,9 @@ def test_a_finished_run_is_returned_without_training(tmp_path):
     assert same_weights(again, final)
     assert (again.history, again.data) == (final.history, {"slices": [0, 1]})
     assert contents(tmp_path) == before
+    (tmp_path / HISTORY).unlink()
+    quietly(config, Untouchable(), tmp_path, data={"slices": (0, 1)})
+    assert (tmp_path / HISTORY).read_bytes() == before[HISTORY][0]
 
 
 @pytest.mark.parametrize("finished", [True, False])

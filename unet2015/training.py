@@ -33,7 +33,7 @@ from unet2015.checkpoint import (
     save_rotating,
 )
 from unet2015.config import ExperimentConfig, TrainingConfig
-from unet2015.history import Row, history_row, row_due, write_history
+from unet2015.history import HISTORY, Row, history_row, row_due, write_history
 from unet2015.loss import weighted_cross_entropy
 from unet2015.model import CELL, UNet
 from unet2015.progress import Report, tensorboard_writer
@@ -161,7 +161,7 @@ def train(
     with _other_processes(output):
         found, finished = distributed.from_writer(lambda: find_run(output, config, seed, about))
         if found is not None and finished:
-            if distributed.is_writer():
+            if distributed.is_writer() and not (output / HISTORY).exists():
                 write_history(output, found.history)
             return found
         run = new_run(config, seed, distributed.own_device(device), about)
