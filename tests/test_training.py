@@ -17,7 +17,8 @@ from unet2015.checkpoint import CURRENT, PREVIOUS, WEIGHTS, load_checkpoint
 from unet2015.config import TrainingConfig
 from unet2015.history import HISTORY
 from unet2015.model import UNet
-from unet2015.training import Run, TrainingStopped, learning_rate, make_optimizer, train_step
+from unet2015.optimization import learning_rate, make_optimizer
+from unet2015.training import Run, TrainingStopped, train_step
 
 
 class Untouchable:

@@ -20,7 +20,8 @@ class ModelConfig:
     in_channels: int = 1
     """Channels of the input image (EM: 1)."""
     classes: int = 2
-    """Channels of the score map; two-class softmax (paper §3)."""
+    """Channels of the score map; two-class softmax (paper §3). 1: one score, of 'cell', for the
+    logistic losses of later re-implementations."""
     width: int = 64
     """Channels of the first level, doubled at every level (paper Fig. 1)."""
     depth: int = 4
@@ -39,11 +40,14 @@ class ModelConfig:
     """'up_convolution': 2×2 transposed convolution with stride 2 (release). 'bilinear': bilinear
     interpolation, then a 2×2 convolution: "an upsampling of the feature map followed by a 2x2
     convolution", read literally (paper §2)."""
+    initialization: Literal["he", "pytorch"] = "he"
+    """'he': Gaussian with standard deviation √(2/N), biases 0 (paper §3). 'pytorch': what
+    PyTorch's layers do by themselves, as in most later re-implementations."""
 
     def __post_init__(self) -> None:
         _check_types(self)
         _require(self.in_channels >= 1, "in_channels", self.in_channels, "an integer ≥ 1")
-        _require(self.classes >= 2, "classes", self.classes, "≥ 2 (softmax over classes)")
+        _require(self.classes >= 1, "classes", self.classes, "≥ 1 (2: softmax, 1: logistic)")
         _require(self.width >= 1, "width", self.width, "an integer ≥ 1")
         _require(1 <= self.depth <= 7, "depth", self.depth, "1 … 7")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
@@ -87,6 +91,10 @@ class AugmentationConfig:
     """Random mirroring along each axis; not in the paper (later plugin: optional)."""
     shift: bool = True
     """Random position of the tile in the image (paper §3.1: 'shift invariance')."""
+    position: Literal["uniform", "foreground"] = "uniform"
+    """Which positions a shift prefers. 'uniform': none (our choice, the paper names none).
+    'foreground': those with cells, a pixel of a cell counting 1 and one of background 0.1 (later
+    plugin, which draws the tile's centre so)."""
     black_level: float = 0.05
     """Black maps to U(-black_level, black_level) (paper §3.1: 'gray value variations'; the
     figure: later plugin)."""
@@ -121,16 +129,25 @@ class TrainingConfig:
     """Tiles per step (paper §3: 'reduce the batch to a single image')."""
     steps: int = 80_000
     """Number of steps; not in the paper."""
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    """Stochastic gradient descent (paper §3)."""
+    loss: Literal["weighted_softmax", "logistic", "logistic_dice"] = "weighted_softmax"
+    """'weighted_softmax': Eq. 1 (paper §3). For a network with one score per pixel, as in later
+    re-implementations: 'logistic': binary cross-entropy; 'logistic_dice': half of it plus one
+    minus the soft Dice coefficient."""
+    positive_weight: float = 1.0
+    """Weight of a cell's pixels in a logistic loss, a background pixel's being 1."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """Stochastic gradient descent (paper §3). 'adamw': weight decay apart from the gradient."""
     momentum: float = 0.99
-    """Momentum (paper §3); the first beta of 'adam'."""
+    """Momentum (paper §3); the first beta of 'adam' and 'adamw'."""
     learning_rate: float = 1e-3
     """Step size on the weighted mean loss; not in the paper."""
     warmup_steps: int = 1000
     """Linear rise of the learning rate, against dead starts; not in the paper (our choice)."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """Course of the learning rate after the warm-up; not in the paper (our choice)."""
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    """Course of the learning rate after the warm-up; not in the paper (our choice). 'plateau': a
+    tenth whenever the loss has stopped falling (later re-implementations)."""
+    final_learning_rate: float = 0.0
+    """Where 'cosine' ends and what 'plateau' does not go below; not in the paper."""
     weight_decay: float = 0.0
     """L2 penalty; not in the paper."""
     gradient_clip: float | None = None
@@ -147,6 +164,9 @@ class TrainingConfig:
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "≥ 0")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "≥ 0")
+        _require(self.positive_weight > 0, "positive_weight", self.positive_weight, "> 0")
+        final, rate = self.final_learning_rate, self.learning_rate
+        _require(0 <= final <= rate, "final_learning_rate", final, f"0 … learning_rate = {rate}")
         clip = self.gradient_clip
         _require(clip is None or clip > 0, "gradient_clip", clip, "None or > 0")
 
@@ -183,7 +203,15 @@ class ExperimentConfig:
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
 
 
-ADDED_LATER = (("model", "upsampling"), ("augmentation", "displacement_interpolation"))
+ADDED_LATER = (
+    ("model", "upsampling"),
+    ("model", "initialization"),
+    ("augmentation", "displacement_interpolation"),
+    ("augmentation", "position"),
+    ("training", "loss"),
+    ("training", "positive_weight"),
+    ("training", "final_learning_rate"),
+)
 """Fields younger than the first records; a field that joins them must keep what was done before as
 its default."""
 

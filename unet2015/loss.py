@@ -1,7 +1,19 @@
 """The weighted pixel-wise softmax cross-entropy (paper §3, Eq. 1)."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
+
+from unet2015.config import TrainingConfig
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""loss(scores, labels, weights), of shapes as `weighted_cross_entropy` takes them, to a scalar."""
+
+
+def loss_of(config: TrainingConfig) -> Loss:
+    """The loss that `config.loss` names."""
+    return weighted_cross_entropy
 
 
 def weighted_cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

@@ -227,6 +227,11 @@ class UNet(nn.Module):
                 nn.init.zeros_(cast(Tensor, module.bias))
 
 
+def predicted_class(scores: Tensor) -> Tensor:
+    """The class of each pixel, (B, h, w) int64, from scores (B, classes, h, w) (paper §3)."""
+    return scores.argmax(dim=1)
+
+
 def _centre_crop(skip: Tensor, like: Tensor) -> Tensor:
     """The centre of the contracting path's map, as large as `like` (paper §2: 'cropped')."""
     height, width = like.shape[2:]

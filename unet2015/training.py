@@ -32,10 +32,11 @@ from unet2015.checkpoint import (
     save_checkpoint,
     save_rotating,
 )
-from unet2015.config import ExperimentConfig, TrainingConfig
+from unet2015.config import ExperimentConfig
 from unet2015.history import HISTORY, Row, history_row, row_due, write_history
-from unet2015.loss import weighted_cross_entropy
-from unet2015.model import CELL, UNet
+from unet2015.loss import Loss, loss_of
+from unet2015.model import CELL, UNet, predicted_class
+from unet2015.optimization import learning_rate, make_optimizer
 from unet2015.progress import Report, tensorboard_writer
 from unet2015.resume import PROCESSES, find_run
 from unet2015.signals import stop_signals
@@ -67,6 +68,8 @@ class Run:
     """Names the signal once one has asked for a clean stop."""
     replicas: distributed.Replicas | None = None
     """The network in all processes, where there are several."""
+    loss: Loss | None = None
+    """Another loss than the configuration's."""
 
     @property
     def batch_size(self) -> int:
@@ -87,42 +90,6 @@ class Run:
         )
 
 
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Learning rate of step 0, 1, …: linear warm-up, then constant or half a cosine to 0.
-
-    Not specified in the paper: the course is our choice.
-
-    >>> settings = TrainingConfig(steps=4, warmup_steps=2, learning_rate=1.0)
-    >>> [learning_rate(step, settings) for step in range(4)]
-    [0.5, 1.0, 1.0, 0.5]
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def make_optimizer(network: UNet, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with momentum 0.99 (paper §3), or the named alternative."""
-    match config.optimizer:
-        case "sgd":
-            return torch.optim.SGD(
-                network.parameters(),
-                lr=config.learning_rate,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-            )
-        case "adam":
-            return torch.optim.Adam(
-                network.parameters(),
-                lr=config.learning_rate,
-                betas=(config.momentum, 0.999),
-                weight_decay=config.weight_decay,
-            )
-
-
 def train(
     config: ExperimentConfig,
     tiles: TileSource,
@@ -137,6 +104,8 @@ def train(
     tensorboard: bool = False,
     description: str = "training",
     on_step: Callable[[int], None] | None = None,
+    make_network: Callable[..., UNet] = UNet,
+    loss: Loss | None = None,
 ) -> Checkpoint:
     """Train the U-Net on `tiles` (paper §3) and return its final weights.
 
@@ -145,6 +114,8 @@ def train(
     and the final weights; an unfinished run found there continues, a finished one is returned.
     `workers` threads prepare tiles ahead. `data` (JSON values) is recorded in the checkpoints and
     must be the same on resume. `on_step` is called after each step (tests, benchmarks).
+    `make_network` (called as `UNet`) and `loss` replace what the configuration says, for networks
+    and losses that no option stands for; `data` must then tell them apart.
 
     Under torchrun (`distributed`) n processes share the work: step and history are those of one
     process with batches of n·batch_size samples; the first process alone reads and writes `output`.
@@ -164,7 +135,7 @@ def train(
             if distributed.is_writer() and not (output / HISTORY).exists():
                 write_history(output, found.history)
             return found
-        run = new_run(config, seed, distributed.own_device(device), about)
+        run = new_run(config, seed, distributed.own_device(device), about, make_network, loss)
         _continue_from(found, run, output)
         writes = distributed.is_writer()
         # fork_rng: drop-out draws from PyTorch's global generator, seeded anew for every step
@@ -245,7 +216,7 @@ def _loop(
             asked_by = _read(run, unread, output) or asked_by
             unread = []
         if row:
-            rate = learning_rate(run.step - 1, settings)
+            rate = learning_rate(run.step - 1, settings, run.history)
             run.history.append(history_row(run.step, run.pending, rate))
             run.pending = []
             if writes:
@@ -286,15 +257,15 @@ def train_step(run: Run, batch: Batch) -> Tensor:
     key = (run.replicas.rank,) if run.replicas is not None and run.replicas.rank > 0 else ()
     torch.manual_seed(_random_seed(run.seed, 3, run.step, *key))
     for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(run.step, settings)
+        group["lr"] = learning_rate(run.step, settings, run.history)
     image, labels, weights = (t.to(run.device, non_blocking=True) for t in batch)
     image = image.contiguous(memory_format=torch.channels_last)
     run.optimizer.zero_grad(set_to_none=True)
     with autocast(run.device, settings.precision):
         scores = run.network(image) if run.replicas is None else run.replicas.module(image)
-    loss = weighted_cross_entropy(scores, labels, weights)
+    loss = (run.loss or loss_of(settings))(scores, labels, weights)
     with torch.no_grad():
-        predicted = scores.argmax(dim=1)
+        predicted = predicted_class(scores)
         cells = (predicted == CELL).float().mean()
         right = (predicted == labels).float().mean()
         measured = torch.stack([loss.detach(), cells, right])
@@ -312,11 +283,19 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def new_run(config: ExperimentConfig, seed: int, device: torch.device, data: dict[str, Any]) -> Run:
+def new_run(
+    config: ExperimentConfig,
+    seed: int,
+    device: torch.device,
+    data: dict[str, Any],
+    make_network: Callable[..., UNet] = UNet,
+    loss: Loss | None = None,
+) -> Run:
     """A run before its first step; its weights are drawn from `seed` (paper §3)."""
-    network = UNet(config.model, seed=_random_seed(seed, 4))
+    network = make_network(config.model, seed=_random_seed(seed, 4))
     network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    return Run(config, seed, network, make_optimizer(network, config.training), device, data)
+    optimizer = make_optimizer(network, config.training)
+    return Run(config, seed, network, optimizer, device, data, loss=loss)
 
 
 def _continue_from(found: Checkpoint | None, run: Run, output: Path) -> None:

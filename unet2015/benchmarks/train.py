@@ -12,8 +12,9 @@ from unet2015.benchmarks.timing import Benchmark, Timed, seconds, side_by_side
 from unet2015.config import ExperimentConfig, TrainingConfig
 from unet2015.loss import weighted_cross_entropy
 from unet2015.model import UNet, valid_output_size
+from unet2015.optimization import make_optimizer
 from unet2015.samples import training_tiles
-from unet2015.training import Run, make_optimizer, train_step
+from unet2015.training import Run, train_step
 
 MATRIX = 4096
 """Side of the matrices whose product measures what the hardware can do."""
