@@ -15,7 +15,7 @@ from unet2015.config import ExperimentConfig
 
 def names() -> list[str]:
     """The names of all experiments, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
 def load(name: str) -> ExperimentConfig:

@@ -82,14 +82,23 @@ class Options:
     def preset_in_record(self) -> str:
         """The preset, marked where its settings were changed on the command line."""
         changed = self.config != settings_of(self.preset, self.arm) or distributed.count() > 1
-        changed = changed or self.instances != InstanceConfig()
+        changed = changed or self.instances != cells_of(self.preset)
         return f"{self.preset}, changed" if changed else self.preset
 
 
 def settings_of(preset: str, arm: str) -> ExperimentConfig:
     """The settings of a preset with an arm's change."""
     config = experiments.load(PRESETS[preset])
-    return config if arm == "none" else import_module(f"experiments.{arm}").change(config)
+    changed = config if arm == "none" else import_module(f"experiments.{arm}").change(config)
+    if arm != "none" and changed == config:
+        raise ValueError(f"--arm {arm}: changes nothing, as --preset {preset} is so already")
+    return changed
+
+
+def cells_of(preset: str) -> InstanceConfig:
+    """How a preset finds the cells in the probability."""
+    module = import_module(f"experiments.{PRESETS[preset]}")
+    return getattr(module, "INSTANCES", InstanceConfig())
 
 
 def load(options: Options) -> list[CellTracking]:
@@ -187,7 +196,12 @@ def options_from(argv: list[str] | None = None) -> Options:
     """The command line; preset and arm decide the defaults of all settings."""
     preset = option_before_others("--preset", tuple(PRESETS), argv)
     arm = option_before_others("--arm", get_args(Arm), argv)
-    default = Options(preset=preset, arm=arm, config=settings_of(preset, arm))  # type: ignore[arg-type]
+    default = Options(
+        preset=preset,  # type: ignore[arg-type]
+        arm=arm,  # type: ignore[arg-type]
+        instances=cells_of(preset),
+        config=settings_of(preset, arm),
+    )
     return tyro.cli(Options, args=argv, default=default, description=__doc__)
 
 

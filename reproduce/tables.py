@@ -11,10 +11,12 @@ from pathlib import Path
 
 import tyro
 
+from experiments import reimplementations
 from unet2015.ablation_tables import write_ablations
 from unet2015.benchmarks.pages import write_pages
 from unet2015.cell_tracking_tables import write_cell_tracking
 from unet2015.command_line import run_command
+from unet2015.reimplementation_tables import write_reimplementations
 from unet2015.tables import write_tables
 
 
@@ -33,6 +35,7 @@ def main(options: Options) -> None:
         # the page itself says where records are mixed
         *write_ablations(options.results, allow_mixed=True),
         *write_cell_tracking(runs, options.results),
+        *write_reimplementations(runs, options.results, reimplementations.systems()),
         *write_pages(options.results),
     ]
     for path in dict.fromkeys(pages):

@@ -10,6 +10,7 @@ import torch
 
 from unet2015.augmentation import TrainingTile
 from unet2015.batches import batches, collate
+from unet2015.device_augmentation import DeviceTile
 
 
 def tile(k: int) -> TrainingTile:
@@ -64,6 +65,16 @@ def test_the_tensors_of_a_batch():
     assert (image.shape, image.dtype) == ((2, 1, 4, 4), torch.float32)
     assert (labels.shape, labels.dtype) == ((2, 2, 2), torch.int64)
     assert (weights.shape, weights.dtype) == ((2, 2, 2), torch.float32)
+
+
+def test_tiles_that_are_tensors_make_the_same_batch_where_they_are():
+    arrays = [tile(1), tile(2)]
+    tensors = [DeviceTile(*map(torch.from_numpy, array)) for array in arrays]
+    for ours, theirs in zip(collate(tensors), collate(arrays), strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+    elsewhere = [DeviceTile(*(part.to("meta") for part in tensor)) for tensor in tensors]
+    assert {part.device.type for part in collate(elsewhere)} == {"meta"}
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

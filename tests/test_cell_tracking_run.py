@@ -172,7 +172,8 @@ def test_the_summary_is_ready_for_json(learned):
     assert summary["scored_sequence"] == "02"
     assert summary["train_frames"] == summary["scored_frames"] == list(ANNOTATED)
     assert summary["hold_out"] == 0
-    assert summary["instances"] == {"min_size_px": 20, "border_px": 0, "fill_holes": False}
+    assert summary["instances"] == InstanceConfig(min_size_px=20).as_dict()
+    assert summary["scores"]["seg_of_argmax"] == summary["scores"]["seg"]
     assert summary["training"]["steps"] == 150
     assert summary["prediction_seconds"] >= 0
     assert read_stack(learned.folder / "probability.tif").dtype == np.float32

@@ -37,13 +37,20 @@ FIELDS = [
 ]
 
 
+def before(name: str) -> ExperimentConfig:
+    """The defaults; of the loss, one whose alternative takes the same network."""
+    if name != "loss":
+        return ExperimentConfig()
+    return ExperimentConfig(model=ModelConfig(classes=1), training=TrainingConfig(loss="logistic"))
+
+
 def another(concern: str, name: str) -> ExperimentConfig:
-    """The defaults with one field changed to another value that is allowed."""
-    part = getattr(ExperimentConfig(), concern)
+    """`before` with one field changed to another value that is allowed."""
+    part = getattr(before(name), concern)
     value: Any = getattr(part, name)
     (kind,) = (f.type for f in dataclasses.fields(part) if f.name == name)
     if isinstance(value, str):
-        changed: Any = next(choice for choice in get_args(kind) if choice != value)
+        changed: Any = next(choice for choice in reversed(get_args(kind)) if choice != value)
     elif isinstance(value, bool):
         changed = not value
     elif isinstance(value, int):
@@ -52,9 +59,9 @@ def another(concern: str, name: str) -> ExperimentConfig:
         changed = 0.5
     else:
         changed = value * 1.0625 + (2**-10 if value == 0 else 0)
-        changed = changed if name != "momentum" else 0.5
+        changed = changed if name not in ("momentum", "image_scale") else 0.5
     return dataclasses.replace(
-        ExperimentConfig(), **{concern: dataclasses.replace(part, **{name: changed})}
+        before(name), **{concern: dataclasses.replace(part, **{name: changed})}
     )
 
 
@@ -72,7 +79,7 @@ def test_what_is_left_out_gets_its_default():
 
 @pytest.mark.parametrize(("concern", "name"), FIELDS)
 def test_every_field_changes_the_hash_and_is_the_one_difference(concern, name):
-    default, changed = ExperimentConfig(), another(concern, name)
+    default, changed = before(name), another(concern, name)
     assert config_hash(changed) != config_hash(default)
     was, now = getattr(getattr(default, concern), name), getattr(getattr(changed, concern), name)
     assert differences(changed, default) == [f"{concern}.{name}: {now} (was {was})"]
@@ -155,6 +162,10 @@ def test_unknown_keys_are_named_with_the_known_ones():
         (TrainingConfig, "momentum", 1.0, "0 ≤ momentum < 1"),
         (TrainingConfig, "learning_rate", float("nan"), "a finite number"),
         (TrainingConfig, "learning_rate", 0.0, "> 0"),
+        (TrainingConfig, "loss", "dice", "one of 'weighted_softmax', 'logistic', 'logistic_dice'"),
+        (TrainingConfig, "positive_weight", 0.0, "> 0"),
+        (TrainingConfig, "final_learning_rate", -1e-6, "0 … learning_rate = 0.001"),
+        (TrainingConfig, "final_learning_rate", 0.01, "0 … learning_rate = 0.001"),
         (TrainingConfig, "gradient_clip", 0.0, "None or > 0"),
         (TrainingConfig, "gradient_clip", "1", "a finite number or None"),
         (PredictionConfig, "largest_input_tile_px", 0, "≥ 1"),
@@ -171,6 +182,20 @@ def test_a_wrong_value_is_named_with_its_rule(kind, name, value, rule):
 def test_a_wrong_value_from_a_file_is_named_with_its_concern():
     with pytest.raises(ValueError, match=r"configuration training: steps = 0: must be ≥ 1"):
         from_dict({"training": {"steps": 0}})
+
+
+@pytest.mark.parametrize("loss", ["logistic", "logistic_dice"])
+def test_the_loss_must_fit_the_number_of_scores(loss):
+    for classes in (2, 3):
+        rule = rf"model.classes = {classes}: training.loss = '{loss}' .*take model.classes = 1, or"
+        with pytest.raises(ValueError, match=rule):
+            ExperimentConfig(ModelConfig(classes=classes), training=TrainingConfig(loss=loss))
+    with pytest.raises(ValueError, match=r"model.classes = 1: .*'weighted_softmax' .*≥ 2"):
+        ExperimentConfig(ModelConfig(classes=1))
+    with pytest.raises(ValueError, match=r"model.classes = 1: .*'weighted_softmax' .*≥ 2"):
+        from_dict({"model": {"classes": 1}})
+    fits = from_dict({"model": {"classes": 1}, "training": {"loss": loss}})
+    assert (fits.model.classes, fits.training.loss) == (1, loss)
 
 
 def test_settings_do_not_change_after_they_were_checked():

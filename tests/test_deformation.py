@@ -7,7 +7,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from unet2015.deformation import deform, keys_displacement, random_displacement
+from unet2015.deformation import (
+    deform,
+    deform_nested,
+    keys_displacement,
+    nearest_source,
+    random_displacement,
+    spline_coefficients,
+)
 
 SHAPES = [(40, 56), (33, 17), (2, 9)]
 ANGLES = [0.0, 31.0, -127.5]
@@ -76,6 +83,61 @@ def test_region_is_a_part_of_the_whole(angle_deg: float, region: tuple[slice, sl
     (whole,) = deform([image], displacement, angle_deg=angle_deg, orders=[3])
     (part,) = deform([image], displacement, angle_deg=angle_deg, orders=[3], region=region)
     assert_allclose(part, whole[region], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_coefficients_once_are_those_of_every_call(order: int) -> None:
+    rng = np.random.default_rng(3)
+    image, displacement = rng.random((40, 56), np.float32), random_displacement(rng)
+    (every,) = deform([image], displacement, angle_deg=31, orders=[order])
+    (once,) = deform(
+        [spline_coefficients(image, order)],
+        displacement,
+        angle_deg=31,
+        orders=[order],
+        prefiltered=True,
+    )
+    assert_array_equal(once, every)
+
+
+@pytest.mark.parametrize("angle_deg", ANGLES)
+@pytest.mark.parametrize(
+    "inner",
+    [
+        (slice(10, 20), slice(12, 30)),
+        (slice(3, 38), slice(5, 6)),
+        (slice(3, 4), slice(50, 51)),
+        (slice(3, 38), slice(5, 51)),
+    ],
+)
+def test_nested_regions_are_parts_of_the_whole(
+    angle_deg: float, inner: tuple[slice, slice]
+) -> None:
+    rng = np.random.default_rng(3)
+    image, labels = rng.random((40, 56), np.float32), rng.integers(0, 9, (40, 56), np.uint8)
+    displacement = random_displacement(rng)
+    outer = slice(3, 38), slice(5, 51)
+    whole = deform([image, labels], displacement, angle_deg=angle_deg, orders=[3, 0])
+    coefficients = spline_coefficients(image, 3)
+    (wide,), (narrow,) = deform_nested(
+        ([coefficients], [labels]),
+        displacement,
+        angle_deg=angle_deg,
+        orders=([3], [0]),
+        regions=(outer, inner),
+    )
+    assert_allclose(wide, whole[0][outer], rtol=0, atol=1e-6)
+    assert_array_equal(narrow, whole[1][inner])
+
+
+@pytest.mark.parametrize("angle_deg", [0.0, 77.0])
+def test_nearest_source_is_the_pixel_that_is_shown(angle_deg: float) -> None:
+    numbers = np.arange(30 * 41).reshape(30, 41)
+    field = np.random.default_rng(4).normal(0, 3, (2, 3, 3))
+    (shown,) = deform([numbers], field, angle_deg=angle_deg, orders=[0])
+    places = np.arange(3, 30), np.arange(0, 41, 2)
+    found = numbers[nearest_source(numbers.shape, field, angle_deg=angle_deg, places=places)]
+    assert (found == shown[np.ix_(*places)]).mean() > 0.999
 
 
 def test_one_field_for_all_images() -> None:

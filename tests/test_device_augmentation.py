@@ -41,6 +41,9 @@ CONFIGS = {
     "strong gray values": replace(PAPER, black_level=0.4, white_level=0.4, gamma=3),
     "right angles alone": replace(NOTHING, rotation="right_angles", flips=True, shift=True),
     "nothing": NOTHING,
+    "foreground": replace(PAPER, position="foreground", flips=True),
+    "foreground, keys": replace(PAPER, position="foreground", displacement_interpolation="keys"),
+    "foreground, right angles": replace(PAPER, position="foreground", rotation="right_angles"),
 }
 Samples = tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]
 
@@ -70,13 +73,15 @@ def tie(reference: TileSequence, config: AugmentationConfig, side: int, k: int) 
     """Where tile k reads labels within 1e-3 px of halfway between two pixels."""
     index, rng = reference.source(k)
     draw = draw_augmentation(config, rng)
-    hw = turn_and_flip(reference.samples[index][1], draw).shape
+    planes = [turn_and_flip(plane, draw) for plane in reference.samples[index][1:]]
+    hw = planes[0].shape
+    corner = tile_corner(planes[0], planes[1], side, config, draw)
     if config.displacement_interpolation == "keys":
         draw = draw._replace(displacement=keys_displacement(draw.displacement, hw))
     read = source_coordinates(hw, draw.displacement, draw.angle_deg)
     halfway = (np.abs(read % 1 - 0.5) < 1e-3).any(0)
     padded = np.pad(halfway, side, mode="reflect")
-    top, left = (start + side for start in tile_corner(hw, side, config, draw))
+    top, left = (start + side for start in corner)
     return padded[top : top + side, left : left + side]
 
 

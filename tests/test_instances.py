@@ -1,5 +1,7 @@
 """Components, sizes and borders against scikit-image; merged, split and missed cells by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -22,6 +24,49 @@ def same_partition(first: np.ndarray, second: np.ndarray) -> bool:
     background = (pairs == 0).any(axis=0)
     assert (pairs[:, background] == 0).all()
     return all(len(np.unique(row)) == pairs.shape[1] for row in pairs)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cores_divide_a_component_and_a_component_without_core_stays(seed):
+    probability = noise(seed, 40, 60)
+    config = InstanceConfig(min_size_px=4, core_probability=0.8)
+    whole = np.asarray(label(probability > 0.5, connectivity=1))
+    cores = np.asarray(label(probability > 0.8, connectivity=1))
+    sizes = np.bincount(cores.ravel())
+    expected = 0
+    found = instances_of(probability, replace(config, min_size_px=0))
+    for component in range(1, whole.max() + 1):
+        inside = whole == component
+        own = {n for n in np.unique(cores[inside]) if n}
+        pieces = {n for n in np.unique(found[inside]) if n}
+        assert len(pieces) == max(1, len(own))
+        expected += len(pieces)
+        for piece in pieces:  # each piece is connected, and holds one core at most
+            assert np.asarray(label(found == piece, connectivity=1)).max() == 1
+            assert len({n for n in np.unique(cores[found == piece]) if n}) <= 1
+    assert found.max() == expected
+    np.testing.assert_array_equal(found > 0, probability > 0.5)
+    large = instances_of(probability, config)
+    assert np.bincount(large.ravel())[1:].min(initial=4) >= 4
+    for n in np.flatnonzero(sizes >= 4)[1:]:
+        assert len(np.unique(large[cores == n])) == 1
+
+
+def test_two_touching_cells_with_a_shallow_valley():
+    columns = np.array([0.1, 0.95, 0.95, 0.6, 0.95, 0.95, 0.1])
+    probability = np.repeat(columns[None], 5, axis=0)
+    assert instances_of(probability, ALL).max() == 1
+    found = instances_of(probability, InstanceConfig(min_size_px=5, core_probability=0.9))
+    assert found.max() == 2
+    assert (found[:, 1:3] == 1).all()
+    assert (found[:, 4:6] == 2).all()
+    assert (found[:, 3] > 0).all()
+
+
+@pytest.mark.parametrize("value", [0.4, 1.0, 2, "0.9", True])
+def test_the_core_probability_is_above_the_argmax(value):
+    with pytest.raises(ValueError, match="core_probability"):
+        InstanceConfig(core_probability=value)
 
 
 @pytest.mark.parametrize("smallest", [0, 1, 2, 12, 60])

@@ -1,6 +1,7 @@
 """The network against the paper's Fig. 1 and the fact sheet's table of layers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from unet2015.model import (
     UNet,
     context_margin_px,
     nearest_valid_size,
+    predicted_class,
     smallest_valid_input,
     valid_output_size,
 )
@@ -164,6 +166,80 @@ def test_initialisation_depends_on_the_seed_alone() -> None:
     assert not torch.equal(other.score.weight, first["score.weight"])
 
 
+PYTORCH = ModelConfig(width=3, depth=2, initialization="pytorch", classes=1)
+
+
+def test_pytorchs_initialisation_is_what_its_layers_draw_by_themselves() -> None:
+    network = UNet(PYTORCH, seed=5)
+    contracting = [*network.contracting.modules()]  # the first to be made, in this order
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                size = module.kernel_size[0]
+                layer = nn.Conv2d(module.in_channels, module.out_channels, size)
+            elif isinstance(module, nn.ConvTranspose2d):
+                layer = nn.ConvTranspose2d(module.in_channels, module.out_channels, 2, stride=2)
+            else:
+                continue
+            assert module.bias is not None
+            assert module.bias.any()
+            # Kaiming-uniform with a = √5: weights and biases within 1/√(fan in)
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            assert float(module.weight.detach().abs().max()) <= bound
+            if module in contracting:
+                assert layer.bias is not None
+                assert torch.equal(module.weight, layer.weight)
+                assert torch.equal(module.bias, layer.bias)
+
+
+@pytest.mark.parametrize("initialization", ["he", "pytorch"])
+def test_either_initialisation_depends_on_the_seed_alone(initialization: str) -> None:
+    config = replace(PYTORCH, initialization=initialization)  # type: ignore[arg-type]
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = UNet(config, seed=5).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    again, other = UNet(config, seed=5).state_dict(), UNet(config, seed=6).state_dict()
+    assert all(torch.equal(tensor, first[name]) for name, tensor in again.items())
+    weights = [name for name in first if name.endswith("weight")]
+    assert not any(torch.equal(other[name], first[name]) for name in weights)
+
+
+def test_hes_initialisation_draws_from_a_generator_of_its_own() -> None:
+    """The weights of a seed are what they were before there was another initialisation."""
+    generator = torch.Generator().manual_seed(5)
+    for module in UNet(ModelConfig(width=2, depth=2), seed=5).modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            fan_in = module.weight[0].numel()
+            drawn = torch.empty_like(module.weight).normal_(
+                0, math.sqrt(2) / math.sqrt(fan_in), generator=generator
+            )
+            assert torch.equal(module.weight.detach(), drawn)
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, 31_030_593), (3, 31_031_745)])
+def test_networks_with_one_score_have_the_later_re_implementations_parameters(
+    channels: int, expected: int
+) -> None:
+    with torch.device("meta"):  # counted without being drawn
+        network = UNet(ModelConfig(in_channels=channels, classes=1, initialization="pytorch"))
+    assert parameters(network) == expected
+
+
+def test_the_class_is_the_largest_score_or_one_score_s_sign() -> None:
+    scores = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 4, 5)))
+    scores[0, 0, 0, 0] = 0  # a probability of 0.5 is no cell
+    found = predicted_class(scores)
+    assert found.dtype == torch.int64
+    assert found.tolist() == (1 / (1 + np.exp(-scores[:, 0].numpy())) > 0.5).astype(int).tolist()
+    two = torch.cat([torch.zeros_like(scores), scores], dim=1)
+    assert torch.equal(found, predicted_class(two))
+    three = torch.tensor([1.0, -2.0, 3.0]).reshape(1, 3, 1, 1)
+    assert predicted_class(three).tolist() == [[[2]]]
+
+
 def test_activations_keep_their_scale_through_the_network() -> None:
     """He's initialisation is there so that each map has about unit variance (paper §3)."""
     image = torch.randn(1, 1, 188, 188, generator=torch.Generator().manual_seed(0))
@@ -214,6 +290,7 @@ def test_concatenation_crops_the_centre() -> None:
         ModelConfig(width=2, variant="release"),
         ModelConfig(width=2, upsampling="bilinear"),
         ModelConfig(width=2, classes=5, in_channels=3),
+        ModelConfig(width=2, classes=1, initialization="pytorch"),
     ],
     ids=str,
 )
@@ -259,7 +336,7 @@ def test_pysilu_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("classes", 1), ("width", 0), ("depth", 0), ("dropout", 1.0)]
+    ("field", "value"), [("classes", 0), ("width", 0), ("depth", 0), ("dropout", 1.0)]
 )
 def test_impossible_settings_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field} = {value}"):

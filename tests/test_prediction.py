@@ -63,6 +63,37 @@ def test_probabilities_are_probabilities() -> None:
             assert np.abs(p.sum(axis=0) - 1).max() < 1e-5
 
 
+@pytest.mark.parametrize("average_of", ["probability", "score"])
+@pytest.mark.parametrize("averaging", ["none", "flips4", "rotations7"])
+def test_one_score_is_predicted_as_the_two_scores_0_and_s(averaging: str, average_of: str) -> None:
+    """Beside a network with two scores, of which one is always 0: the same softmax."""
+    one, two = network(classes=1, depth=2), network(classes=2, depth=2)
+    weights = one.state_dict()
+    scores = {name: weights[name] for name in ("score.weight", "score.bias")}
+    two.load_state_dict(
+        weights | {name: torch.cat([torch.zeros_like(w), w]) for name, w in scores.items()}
+    )
+    config = PredictionConfig(averaging=averaging, average_of=average_of)  # type: ignore[arg-type]
+    image = noise(1, 33, 48)
+    ours, theirs = predict_image(one, image, config), predict_image(two, image, config)
+    assert ours.shape == (2, 33, 48)
+    assert ours.dtype == np.float32
+    assert ours[CELL].max() - ours[CELL].min() > 0.1
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(ours.sum(axis=0), 1, atol=1e-6)
+
+
+def test_one_score_gives_the_sigmoid() -> None:
+    net, image = network(classes=1), noise(1, 30, 42)
+    assert tiled_scores(net, image).shape == (1, 30, 42)
+    expected = 1 / (1 + np.exp(-whole_image_scores(net, image)[0].astype(float)))
+    config = PredictionConfig(averaging="none")
+    found = predict_image(net, image, config)
+    np.testing.assert_allclose(found, [1 - expected, expected], atol=1e-5)
+    (plane,) = predict_stack(net, image, config, progress=False)
+    assert np.array_equal(plane, found[CELL])
+
+
 def test_eight_views_are_the_eight_symmetries() -> None:
     image = noise(1, 6, 9)
     seen = set()

@@ -244,3 +244,16 @@ def test_images_and_labels_that_do_not_belong_together_are_refused():
         training_tiles(picture(0, 2, 40, 40), [blobs(0, 40, 40)], unaugmented(), seed=0)
     with pytest.raises(ValueError, match=r"sample 0: labels of shape \(40, 38\)"):
         training_tiles([picture(0, 40, 40)], [blobs(0, 40, 38)], unaugmented(), seed=0)
+
+
+def test_the_tiles_of_a_device_are_the_same():
+    config = settings()
+    tiles = training_tiles(
+        picture(0, 2, 40, 40), [blobs(n, 40, 40) for n in (0, 1)], config, seed=7
+    )
+    moved = tiles.on("cpu")
+    for k in (0, 1, 5):
+        image, labels, weights = (part.numpy() for part in moved[k])
+        np.testing.assert_allclose(image, tiles[k].image, atol=1e-4)
+        assert (labels == tiles[k].labels).mean() > 0.95  # a source halfway goes either way
+        np.testing.assert_allclose(weights.mean(), tiles[k].weights.mean(), rtol=0.05)

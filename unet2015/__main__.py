@@ -35,6 +35,7 @@ from unet2015.data.tiff import (
     write_stack,
 )
 from unet2015.memory import prediction_memory_bytes
+from unet2015.overfit import OverfitSearch
 from unet2015.prediction import predict_stack
 from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
 from unet2015.tiling import choose_tiling
@@ -214,8 +215,9 @@ class Benchmark:
     """Time one part of the project beside a plain counterpart, side by side in one run."""
 
     part: Positional[Literal["train", "predict", "augment", "weight-map", "metrics"]]
-    """train: a step of the full-size network. predict: a 512 × 512 px slice. augment: a training
-    tile. weight-map: Eq. 2 of a slice. metrics: the challenge's, 30 × 512 × 512, all thresholds."""
+    """train: a step of the full-size network; on CUDA in three precisions, eager, compiled and as a
+    graph. predict: a 512 × 512 px slice. augment: a training tile. weight-map: Eq. 2 of a slice.
+    metrics: the challenge's, 30 × 512 × 512, all thresholds."""
     device: str = "auto"
     """For train and predict: auto, cpu, cuda or cuda:1."""
     json: Path | None = None
@@ -230,21 +232,23 @@ class Benchmark:
         benchmarks.run(self.part, device, self.json)
 
 
-Command = Train | Predict | Evaluate | WeightMap | Benchmark
+Command = Train | Predict | Evaluate | WeightMap | Benchmark | OverfitSearch
 
 
 def parse(argv: list[str] | None = None) -> Command:
-    """The command with its options; train's settings default to those of its --experiment."""
+    """The command with its options; --experiment decides the defaults of all settings."""
     argv = sys.argv[1:] if argv is None else argv
     experiment = option_before_others("--experiment", ["quick", *experiments.names()], argv)
     given: Any = MISSING
-    defaults = Train(given, given, given, config=experiments.load(experiment))
+    config = experiments.load(experiment)
+    defaults = Train(given, given, given, config=config)
     commands = (
         Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Predict, subcommand("predict")]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[WeightMap, subcommand("weight-map")]
         | Annotated[Benchmark, subcommand("benchmark")]
+        | Annotated[OverfitSearch, subcommand("overfit", default=OverfitSearch(config=config))]
     )
     return tyro.cli(commands, args=argv, description=__doc__, prog="python -m unet2015")  # type: ignore[arg-type]
 

@@ -13,7 +13,23 @@ from typing import NamedTuple
 import numpy as np
 
 from unet2015.config import AugmentationConfig
-from unet2015.deformation import Region, deform, keys_displacement, random_displacement
+from unet2015.deformation import (
+    Region,
+    deform_nested,
+    keys_displacement,
+    nearest_source,
+    random_displacement,
+    spline_coefficients,
+)
+
+FOREGROUND_DENSITY, BACKGROUND_DENSITY = 1.0, 0.1
+"""How often a pixel becomes the centre of a tile, of a cell and beside it (later plugin)."""
+CENTRE_JITTER_PX = 8
+"""The centre is moved by up to this much along each axis (later plugin: half the downsampling
+factor, which is 16 for the paper's depth of 4)."""
+COEFFICIENT_BYTES = 256 * 2**20
+"""Most that a `TileSequence` keeps of its images' spline coefficients, 4 bytes per pixel and
+channel (our choice: 30 slices of 512×512 px take 30 MiB, 34 images of 520×696 px 47 MiB)."""
 
 
 class TrainingTile(NamedTuple):
@@ -40,6 +56,9 @@ class Draw(NamedTuple):
     white: float
     gamma: float
     displacement: np.ndarray
+    centre: tuple[float, float, float] | None = None
+    """Of the output tile under position 'foreground', 0 … 1: which pixel, and the jitter of its
+    row and column."""
 
 
 def augment_tile(
@@ -58,37 +77,22 @@ def augment_tile(
     0 = ignore. input_tile_px, output_tile_px: sides of the network's input and output in pixels;
     they differ by an even number, half of which is the margin around the output tile.
 
-    The output tile lies inside the deformed image, at any position with equal probability. Where
-    the input tile reaches over the border, the deformed image is mirrored without repeating the
-    edge pixel, as in prediction (paper Fig. 2). An output tile larger than the image is centred on
-    it, and labels and weights are mirrored with the image.
+    The output tile lies inside the deformed image, at any position with equal probability, or under
+    position 'foreground' as `tile_corner` says. Where the input tile reaches over the border, the
+    deformed image is mirrored without repeating the edge pixel, as in prediction (paper Fig. 2). An
+    output tile larger than the image is centred on it, and labels and weights are mirrored with it.
     Image: spline of `config.image_order`, clipped to [0, 1]; labels: nearest; weights: linear
     (later plugin), and 0 wherever the nearest pixel is one to ignore (our choice).
 
     Drawn from `rng`, always in this order and number: 8 uniform numbers (angle, row flip, column
-    flip, row, column, black, white, gamma), then the displacement vectors; an option that is off
-    leaves the other options' draws as they are. Raises ValueError for input that breaks the rules.
+    flip, row, column, black, white, gamma), then the displacement vectors, then, under position
+    'foreground' alone, 3 uniform numbers (pixel, jitter of its row and column); an option that is
+    off leaves the others' draws as they are. Raises ValueError for input that breaks the rules.
     """
-    margin = _check_tile(input_tile_px, output_tile_px)
+    _check_tile(input_tile_px, output_tile_px)
     image, labels, weights = check_sample(image, labels, weights)
-    draw = draw_augmentation(config, rng)
-    image, labels, weights = (turn_and_flip(array, draw) for array in (image, labels, weights))
-    if config.displacement_interpolation == "keys":
-        draw = draw._replace(displacement=keys_displacement(draw.displacement, labels.shape))
-    corner = tile_corner(labels.shape, output_tile_px, config, draw)
-    label_rows, label_columns = (
-        _mirrored(start, start + output_tile_px, size)
-        for start, size in zip(corner, labels.shape, strict=True)
-    )
-    image_rows, image_columns = (
-        _mirrored(start - margin, start + output_tile_px + margin, size)
-        for start, size in zip(corner, labels.shape, strict=True)
-    )
-    label_tile, weight_tile = _deform_labels(labels, weights, draw, label_rows, label_columns)
-    channels = _deform_window(
-        list(image), [config.image_order] * len(image), draw, image_rows, image_columns
-    )
-    return TrainingTile(_vary_gray_values(np.stack(channels), draw), label_tile, weight_tile)
+    sample = image, labels, weights, _coefficients(image, config)
+    return _make_tile(sample, config, input_tile_px, output_tile_px, rng)
 
 
 def check_sample(
@@ -155,6 +159,9 @@ class TileSequence:
             except ValueError as error:
                 raise ValueError(f"sample {index}: {error}") from error
         self._config = config
+        sizes = np.cumsum([image.nbytes for image, _, _ in self.samples])
+        self._kept = int(np.searchsorted(sizes, COEFFICIENT_BYTES, side="right"))
+        self._coefficients: dict[int, np.ndarray] = {}
         self._input_tile_px = input_tile_px
         self._output_tile_px = output_tile_px
         self._seed = seed
@@ -166,16 +173,8 @@ class TileSequence:
     def __getitem__(self, k: int) -> TrainingTile:
         """Tile k ≥ 0 of this seed."""
         index, rng = self.source(k)
-        image, labels, weights = self.samples[index]
-        return augment_tile(
-            image,
-            labels,
-            weights,
-            self._config,
-            input_tile_px=self._input_tile_px,
-            output_tile_px=self._output_tile_px,
-            rng=rng,
-        )
+        sample = *self.samples[index], self._coefficients_of(index)
+        return _make_tile(sample, self._config, self._input_tile_px, self._output_tile_px, rng)
 
     def source(self, k: int) -> tuple[int, np.random.Generator]:
         """Which sample tile k ≥ 0 shows, and the Generator of its augmentation."""
@@ -184,6 +183,15 @@ class TileSequence:
         epoch, place = divmod(k, len(self.samples))
         order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self.samples))
         return int(order[place]), np.random.default_rng([self._seed, 2, k])
+
+    def _coefficients_of(self, index: int) -> np.ndarray:
+        """Computed when first asked for: tiles made on a device never ask."""
+        found = self._coefficients.get(index)
+        if found is None:
+            found = _coefficients(self.samples[index][0], self._config)
+            if index < self._kept:
+                self._coefficients[index] = found  # two threads at once store the same
+        return found
 
 
 def draw_augmentation(config: AugmentationConfig, rng: np.random.Generator) -> Draw:
@@ -198,6 +206,8 @@ def draw_augmentation(config: AugmentationConfig, rng: np.random.Generator) -> D
         white=1 + config.white_level * (2 * white - 1),
         gamma=config.gamma ** (2 * gamma - 1),
         displacement=random_displacement(rng, config.elastic_points, config.elastic_sigma_px),
+        # arguments are evaluated in this order: uniform positions draw what they always did
+        centre=tuple(rng.random(3)) if config.position == "foreground" else None,
     )
 
 
@@ -219,14 +229,68 @@ def turn_and_flip(array: np.ndarray, draw: Draw) -> np.ndarray:
 
 
 def tile_corner(
-    hw: tuple[int, ...], output_tile_px: int, config: AugmentationConfig, draw: Draw
+    labels: np.ndarray,
+    weights: np.ndarray,
+    output_tile_px: int,
+    config: AugmentationConfig,
+    draw: Draw,
 ) -> tuple[int, int]:
-    """First row and column of the output tile in the turned image of size `hw` (paper §3.1)."""
+    """First row and column of the output tile in the deformed image (paper §3.1).
+
+    labels, weights: (H, W), turned as drawn, not deformed. The tile lies inside the image, or is
+    centred along an axis on which it is larger. Under position 'foreground' (later plugin) the
+    pixel of the deformed labels at the tile's centre, row and column `output_tile_px // 2` of it,
+    is drawn from all possible ones with a density of 1 for labels ≠ 0, 0.1 for 0, and 0 for weight
+    0, then moved by up to ±8 px as far as the tile stays inside; it stays where it is if that is
+    an ignored pixel (our choice). If there is nothing to draw, the position is uniform.
+    """
+    if config.shift and draw.centre is not None:
+        corner = _foreground_corner(labels, weights, output_tile_px, config, draw)
+        if corner is not None:
+            return corner
     row, column = (
         _position(size, output_tile_px, place if config.shift else None)
-        for size, place in zip(hw, draw.position, strict=True)
+        for size, place in zip(labels.shape, draw.position, strict=True)
     )
     return row, column
+
+
+def _foreground_corner(
+    labels: np.ndarray,
+    weights: np.ndarray,
+    output_tile_px: int,
+    config: AugmentationConfig,
+    draw: Draw,
+) -> tuple[int, int] | None:
+    """The corner that `draw.centre` chooses; None if all possible centres are ignored."""
+    assert draw.centre is not None
+    pixel, *jitter = draw.centre
+    starts = [
+        np.arange(beyond + 1) if beyond > 0 else np.array([beyond // 2])
+        for beyond in (size - output_tile_px for size in labels.shape)
+    ]
+    shown = nearest_source(
+        labels.shape,
+        draw.displacement,
+        angle_deg=draw.angle_deg,
+        interpolation=config.displacement_interpolation,
+        places=(starts[0] + output_tile_px // 2, starts[1] + output_tile_px // 2),
+    )
+    density = np.where(labels[shown] != 0, FOREGROUND_DENSITY, BACKGROUND_DENSITY)
+    density[weights[shown] == 0] = 0
+    places = np.flatnonzero(density)
+    if not places.size:
+        return None
+    total = density.ravel()[places].cumsum()
+    chosen = np.searchsorted(total, pixel * total[-1], side="right")
+    # the product may round up to the total, which lies behind the last place
+    drawn = np.divmod(int(places[min(chosen, places.size - 1)]), density.shape[1])
+    moved = tuple(
+        int(np.clip(place + int(share * (2 * CENTRE_JITTER_PX + 1)) - CENTRE_JITTER_PX, 0, n - 1))
+        for place, share, n in zip(drawn, jitter, density.shape, strict=True)
+    )
+    row, column = moved if density[moved] else drawn
+    return int(starts[0][row]), int(starts[1][column])
 
 
 def _position(image_px: int, tile_px: int, place: float | None) -> int:
@@ -237,50 +301,84 @@ def _position(image_px: int, tile_px: int, place: float | None) -> int:
     return int(place * (beyond + 1))
 
 
-def _mirrored(start: int, stop: int, size: int) -> np.ndarray:
-    """Rows or columns start … stop-1, mirrored at the first and the last of `size`."""
-    before, after = max(0, -start), max(0, stop - size)
-    padded = np.pad(np.arange(size), (before, after), mode="reflect")
-    return padded[start + before : stop + before]
+def _mirrored(
+    corner: tuple[int, int], tile_px: int, margin_px: int, hw: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Rows and columns of a tile with a margin, mirrored at the first and the last of the image."""
+    found = []
+    for first, size in zip(corner, hw, strict=True):
+        start, stop = first - margin_px, first + tile_px + margin_px
+        before, after = max(0, -start), max(0, stop - size)
+        padded = np.pad(np.arange(size), (before, after), mode="reflect")
+        found.append(padded[start + before : stop + before])
+    return found
 
 
-def _deform_labels(
-    labels: np.ndarray, weights: np.ndarray, draw: Draw, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    arrays, orders = [labels, weights], [0, 1]
-    ignored = weights == 0
-    if ignored.any():
+def _coefficients(image: np.ndarray, config: AugmentationConfig) -> np.ndarray:
+    """(C, H, W) spline coefficients; the image itself where no tile is ever interpolated."""
+    deformed = config.rotation == "any" or config.elastic_sigma_px > 0
+    if not deformed or config.image_order < 2:
+        return image
+    return np.stack([spline_coefficients(plane, config.image_order) for plane in image])
+
+
+def _make_tile(
+    sample: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    config: AugmentationConfig,
+    input_tile_px: int,
+    output_tile_px: int,
+    rng: np.random.Generator,
+) -> TrainingTile:
+    """`augment_tile` of a checked sample: image, labels, weights, the image's coefficients."""
+    draw = draw_augmentation(config, rng)
+    *arrays, coefficients = sample
+    image, labels, weights = (turn_and_flip(array, draw) for array in arrays)
+    corner = tile_corner(labels, weights, output_tile_px, config, draw)
+    if config.displacement_interpolation == "keys":
+        draw = draw._replace(displacement=keys_displacement(draw.displacement, labels.shape))
+    inner = _mirrored(corner, output_tile_px, 0, labels.shape)
+    outer = _mirrored(corner, output_tile_px, (input_tile_px - output_tile_px) // 2, labels.shape)
+    regions = _region(outer), _region(inner)
+    planes, orders = [labels, weights], [0, 1]
+    if (ignored := weights == 0).any():
         # linear weights alone would let pixels at the rim of an ignored region learn its labels
-        arrays.append(ignored)
+        planes.append(ignored)
         orders.append(0)
-    label_tile, weight_tile, *ignored_tile = _deform_window(arrays, orders, draw, rows, columns)
+    if not draw.angle_deg and not draw.displacement.any():
+        channels, planes = image[:, *regions[0]], [plane[regions[1]] for plane in planes]
+    else:
+        if draw.quarter_turns or any(draw.flip):
+            # turned coefficients would do within rounding, but the runs on record had these
+            coefficients = _coefficients(image, config)
+        channels, planes = deform_nested(
+            (list(coefficients), planes),
+            draw.displacement,
+            angle_deg=draw.angle_deg,
+            orders=([config.image_order] * len(image), orders),
+            regions=regions,
+        )
+    image_tile = np.stack([_tile(channel, outer, regions[0]) for channel in channels])
+    label_tile, weight_tile, *ignored_tile = (_tile(p, inner, regions[1]) for p in planes)
     if ignored_tile:
         weight_tile[ignored_tile[0]] = 0
-    return label_tile, weight_tile
+    return TrainingTile(_vary_gray_values(image_tile, draw), label_tile, weight_tile)
 
 
-def _deform_window(
-    arrays: list[np.ndarray], orders: list[int], draw: Draw, rows: np.ndarray, columns: np.ndarray
-) -> list[np.ndarray]:
-    """The given rows and columns of the deformed arrays; only what these need is computed."""
-    region: Region = (
-        slice(int(rows.min()), int(rows.max()) + 1),
-        slice(int(columns.min()), int(columns.max()) + 1),
-    )
-    if draw.angle_deg or draw.displacement.any():
-        arrays = deform(
-            arrays, draw.displacement, angle_deg=draw.angle_deg, orders=orders, region=region
-        )
-    else:
-        arrays = [array[region] for array in arrays]
-    rows, columns = rows - region[0].start, columns - region[1].start
-    return [array[rows[:, None], columns] for array in arrays]
+def _region(rows_columns: list[np.ndarray]) -> Region:
+    rows, columns = (slice(int(at.min()), int(at.max()) + 1) for at in rows_columns)
+    return rows, columns
+
+
+def _tile(plane: np.ndarray, rows_columns: list[np.ndarray], region: Region) -> np.ndarray:
+    """The given rows and columns of the image, of which `plane` is a region; a copy."""
+    rows, columns = (at - part.start for at, part in zip(rows_columns, region, strict=True))
+    return plane.take(rows, axis=0).take(columns, axis=1)
 
 
 def _vary_gray_values(image: np.ndarray, draw: Draw) -> np.ndarray:
     """Black → black level, white → white level, with a power between (our choice of a curve)."""
     # splines overshoot, and a negative number has no power
-    image = np.clip(image, 0, 1, dtype=np.float32)
+    image = np.clip(image, 0, 1, out=image)
     if draw.gamma != 1:
         image **= draw.gamma
     image *= draw.white - draw.black

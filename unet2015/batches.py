@@ -1,4 +1,4 @@
-"""Training tiles in the order of the steps, prepared ahead by threads."""
+"""Training tiles in the order of the steps, prepared ahead by threads or made on the device."""
 
 from collections import deque
 from collections.abc import Generator
@@ -59,8 +59,17 @@ def batches(
 
 
 def collate(samples: list[Any]) -> Batch:
-    """Samples with image, labels and weights arrays as the three tensors of a batch."""
-    image = torch.from_numpy(np.stack([s.image for s in samples]))
-    labels = torch.from_numpy(np.stack([s.labels for s in samples])).long()
-    weights = torch.from_numpy(np.stack([s.weights for s in samples]))
+    """Samples with image, labels and weights as the three tensors of a batch.
+
+    Of arrays they lie in the host's memory, of tensors (`device_augmentation`) where these do.
+    """
+    image = _stacked([s.image for s in samples])
+    labels = _stacked([s.labels for s in samples]).long()
+    weights = _stacked([s.weights for s in samples])
     return image, labels, weights
+
+
+def _stacked(parts: list[Any]) -> Tensor:
+    if isinstance(parts[0], Tensor):
+        return torch.stack(parts)
+    return torch.from_numpy(np.stack(parts))

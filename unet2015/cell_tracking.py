@@ -5,7 +5,7 @@ where it stopped.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,8 @@ def scores(direction: Direction) -> dict[str, Any]:
     SEG is the mean over all gold masks of the scored frames together. The IoU is of the pixels,
     pooled over the frames, without ignore regions. label_seg is the SEG of the gold masks
     themselves once they are labels, with or without ridge, and cells again by `instances_of`:
-    what a network that learned its labels by heart would score.
+    what a network that learned its labels by heart would score. seg_of_argmax is the SEG of the
+    components of the argmax, without cores (`InstanceConfig.core_probability`).
     """
     sequence, index = direction.split.scored, list(direction.split.scored_index)
     truth, ignore = sequence.instances[index], sequence.ignore[index]
@@ -172,9 +173,12 @@ def scores(direction: Direction) -> dict[str, Any]:
     weights = direction.checkpoint.config.weight_map
     labels = [cells_of(plane, "instances", weights) != 0 for plane in truth]
     best = np.stack([instances_of(plane.astype(np.float32), direction.cells) for plane in labels])
+    argmax = replace(direction.cells, core_probability=0.5)
+    plain = np.stack([instances_of(plane, argmax) for plane in direction.probability])
     return {
         "seg": segmentation_accuracy(truth, direction.instances),
         "foreground_iou": iou(truth > 0, direction.instances > 0, ignore=ignore),
+        "seg_of_argmax": segmentation_accuracy(truth, plain),
         "label_seg": segmentation_accuracy(truth, best),
         **count_cells(truth, direction.instances, ignore=ignore).as_dict(),
         "seg_of_frame": [

@@ -40,6 +40,9 @@ class ModelConfig:
     """'up_convolution': 2×2 transposed convolution with stride 2 (release). 'bilinear': bilinear
     interpolation, then a 2×2 convolution: "an upsampling of the feature map followed by a 2x2
     convolution", read literally (paper §2)."""
+    image_scale: float = 1.0
+    """Size at which the network sees the images, as a factor; predictions are enlarged back. 1:
+    as they are (paper). A half makes cells of 100 px fit into what a small network sees."""
     initialization: Literal["he", "pytorch"] = "he"
     """'he': Gaussian with standard deviation √(2/N), biases 0 (paper §3). 'pytorch': what
     PyTorch's layers do by themselves, as in most later re-implementations."""
@@ -50,6 +53,7 @@ class ModelConfig:
         _require(self.classes >= 1, "classes", self.classes, "≥ 1 (2: softmax, 1: logistic)")
         _require(self.width >= 1, "width", self.width, "an integer ≥ 1")
         _require(1 <= self.depth <= 7, "depth", self.depth, "1 … 7")
+        _require(0 < self.image_scale <= 1, "image_scale", self.image_scale, "0 < scale ≤ 1")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
 
 
@@ -202,10 +206,24 @@ class ExperimentConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
 
+    def __post_init__(self) -> None:
+        loss, classes = self.training.loss, self.model.classes
+        if loss == "weighted_softmax" and classes < 2:
+            raise ValueError(
+                f"model.classes = {classes}: training.loss = {loss!r} needs ≥ 2 scores per pixel; "
+                "take model.classes = 2, or training.loss = 'logistic' or 'logistic_dice'"
+            )
+        if loss != "weighted_softmax" and classes != 1:
+            raise ValueError(
+                f"model.classes = {classes}: training.loss = {loss!r} needs 1 score per pixel; "
+                "take model.classes = 1, or training.loss = 'weighted_softmax'"
+            )
+
 
 ADDED_LATER = (
     ("model", "upsampling"),
     ("model", "initialization"),
+    ("model", "image_scale"),
     ("augmentation", "displacement_interpolation"),
     ("augmentation", "position"),
     ("training", "loss"),

@@ -12,9 +12,10 @@ rotation and displacement (here output(x) = image(R·(x − c) + c + d(x)), our 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from scipy.ndimage import map_coordinates, spline_filter
 
 Region = tuple[slice, slice]
 """Rows and columns of an image."""
@@ -71,6 +72,150 @@ def keys_weights(points: int, size: int) -> np.ndarray:
     return weights
 
 
+def spline_coefficients(image: np.ndarray, order: int) -> np.ndarray:
+    """The B-spline coefficients that interpolate an image, for `deform(…, prefiltered=True)`.
+
+    image: (H, W). order: 0 … 5; the image itself for 0 and 1. Returns (H, W) float32, bit for bit
+    what elasticdeform computes at every call; beyond its border the image is mirrored.
+
+    >>> spline_coefficients(np.full((4, 5), 0.5, np.float32), 3).round(4).max()
+    np.float32(0.5)
+    """
+    if order < 2:
+        return image
+    floats = np.asarray(image, np.float32)
+    kind: Any = np.float32  # SciPy's stub knows float64 alone
+    return spline_filter(floats, order, output=kind, mode="mirror")
+
+
+def position_basis(
+    size: int, points: int, interpolation: Literal["bspline", "keys"] = "bspline"
+) -> np.ndarray:
+    """What `position_matrix` is multiplied with to find where a pixel is read (paper §3.1).
+
+    Returns (size, points + 2) float64, for each row or column x of an image of `size` pixels: the
+    weights of the coarse grid's points, x - (size - 1) / 2, and 1.
+
+    >>> position_basis(3, 2)[1].round(6).tolist()
+    [0.5, 0.5, 0.0, 1.0]
+    """
+    if interpolation == "keys":
+        columns = list(keys_weights(points, size).T)
+    else:
+        on_grid = np.linspace(0, points - 1, size)
+        columns = [
+            map_coordinates(point, [on_grid], order=3, mode="mirror") for point in np.eye(points)
+        ]
+    return np.stack([*columns, np.arange(size) - (size - 1) / 2, np.ones(size)], axis=1)
+
+
+def position_matrix(displacement: np.ndarray, angle_deg: float, hw: tuple[int, int]) -> np.ndarray:
+    """(2, n + 2, n + 2): pixel (r, c) is read at basis(r)ᵀ · matrix · basis(c) (paper §3.1).
+
+    This is R·(x − c) + c + d(x) as one product: the (2, n, n) displacement of the coarse grid, and
+    in the last rows and columns the rotation about the centre of an image of (H, W) = `hw`.
+
+    >>> basis = position_basis(3, 2)
+    >>> (basis @ position_matrix(np.zeros((2, 2, 2)), 0.0, (3, 3)) @ basis.T)[0, :, 0].tolist()
+    [0.0, 1.0, 2.0]
+    """
+    points = displacement.shape[1]
+    matrix = np.zeros((2, points + 2, points + 2))
+    matrix[:, :points, :points] = displacement
+    angle = np.deg2rad(angle_deg)
+    matrix[:, points, points + 1] = np.cos(angle), -np.sin(angle)  # of the row
+    matrix[:, points + 1, points] = np.sin(angle), np.cos(angle)  # of the column
+    matrix[:, points + 1, points + 1] = (hw[0] - 1) / 2, (hw[1] - 1) / 2
+    return matrix
+
+
+def nearest_source(
+    hw: tuple[int, ...],
+    displacement: np.ndarray,
+    *,
+    angle_deg: float,
+    interpolation: Literal["bspline", "keys"] = "bspline",
+    places: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pixel a deformed image of order 0 shows at the given places (paper §3.1).
+
+    hw, displacement (of the coarse grid), angle_deg: as in `deform`. places: n rows and m columns
+    of the deformed image. Returns rows and columns of the image, (n, m) integers each, as `deform`
+    reads them unless a position lies halfway between two pixels within rounding.
+
+    >>> places = np.array([0, 1]), np.array([3])
+    >>> nearest_source((4, 4), np.zeros((2, 3, 3)), angle_deg=180, places=places)[0].tolist()
+    [[3], [2]]
+    """
+    rows, columns = (
+        position_basis(size, displacement.shape[1], interpolation)[place]
+        for size, place in zip(hw, places, strict=True)
+    )
+    matrix = position_matrix(displacement, angle_deg, (hw[0], hw[1]))
+    # einsum, not @: the threads of BLAS would disturb those of the training step
+    read = np.einsum("krj,cj->krc", np.einsum("ri,kij->krj", rows, matrix), columns)
+    nearest = []
+    for positions, size in zip(read, hw, strict=True):
+        period = max(2 * size - 2, 1)
+        positions = positions % period
+        mirrored = np.minimum(positions, period - positions)
+        nearest.append(np.clip(np.floor(mirrored + 0.5).astype(int), 0, size - 1))
+    return nearest[0], nearest[1]
+
+
+def deform_nested(
+    images: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
+    displacement: np.ndarray,
+    *,
+    angle_deg: float = 0.0,
+    orders: tuple[Sequence[int], Sequence[int]],
+    regions: tuple[Region, Region],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Some images in a region, others in a part of that region, with one field (paper §3.1).
+
+    images, orders, regions: of the first and of the second; the second region lies in the first.
+    The rest as in `deform`, but images of order ≥ 2 are given as `spline_coefficients`. Every
+    pixel's displacement, which costs more than its interpolation, is computed only once.
+
+    >>> image = np.arange(16, dtype=np.float32).reshape(4, 4)
+    >>> both, middle = (slice(0, 4), slice(0, 4)), (slice(1, 3), slice(1, 2))
+    >>> still = np.zeros((2, 3, 3))
+    >>> deform_nested(([image], [image]), still, orders=([1], [0]), regions=(both, middle))[1]
+    [array([[5.],
+           [9.]], dtype=float32)]
+    """
+    outer, inner = regions
+    count = len(images[0])
+    common = deform(
+        [*images[0], *images[1]],
+        displacement,
+        angle_deg=angle_deg,
+        orders=[*orders[0], *orders[1]],
+        region=inner,
+        prefiltered=True,
+    )
+    found = [np.empty([part.stop - part.start for part in outer], a.dtype) for a in common[:count]]
+    pieces = [(inner, common[:count])]
+    for strip in _around(inner, outer) if count else []:
+        piece = deform(
+            images[0],
+            displacement,
+            angle_deg=angle_deg,
+            orders=orders[0],
+            region=strip,
+            prefiltered=True,
+        )
+        pieces.append((strip, piece))
+    for region, piece in pieces:
+        rows, columns = (
+            slice(part.start - whole.start, part.stop - whole.start)
+            for part, whole in zip(region, outer, strict=True)
+        )
+        for whole, part in zip(found, piece, strict=True):
+            whole[rows, columns] = part
+    return found, common[count:]
+
+
 def deform(
     images: Sequence[np.ndarray],
     displacement: np.ndarray,
@@ -78,13 +223,15 @@ def deform(
     angle_deg: float = 0.0,
     orders: Sequence[int],
     region: Region | None = None,
+    prefiltered: bool = False,
 ) -> list[np.ndarray]:
     """Images rotated about their centre and deformed by one smooth displacement field (paper §3.1).
 
     images: (H, W) each, all of one size of at least 2×2 px. displacement: (2, n, m) in pixels, on
     a grid that spans the image. angle_deg: counter-clockwise as displayed, 90 = `np.rot90`.
     orders: spline order 0 … 5 of each image's interpolation. region: (row slice, column slice) of
-    the output that is wanted, without steps; None = all of it.
+    the output that is wanted, without steps; None = all of it. prefiltered: the images are their
+    `spline_coefficients` already, so that an image that is deformed often is filtered once.
 
     Returns one array of the region's size per image; order 0 keeps the dtype and the set of
     values, the others give float32 (order ≥ 2 may overshoot the range of values). Beyond its
@@ -112,8 +259,21 @@ def deform(
         order=list(orders),
         mode="mirror",
         crop=(rows, columns),
+        prefilter=not prefiltered,
         affine=_rotation(angle_deg, centre) if angle_deg else None,
     )
+
+
+def _around(inner: Region, outer: Region) -> list[Region]:
+    """What the outer region has beyond the inner one: above, below, left and right of it."""
+    (rows, columns), (all_rows, all_columns) = inner, outer
+    strips = [
+        (slice(all_rows.start, rows.start), all_columns),
+        (slice(rows.stop, all_rows.stop), all_columns),
+        (rows, slice(all_columns.start, columns.start)),
+        (rows, slice(columns.stop, all_columns.stop)),
+    ]
+    return [strip for strip in strips if all(part.start < part.stop for part in strip)]
 
 
 def _rotation(angle_deg: float, centre: np.ndarray) -> np.ndarray:

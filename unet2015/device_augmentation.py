@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import map_coordinates, spline_filter
+from scipy.ndimage import spline_filter
 from torch import Tensor
 
 from unet2015.augmentation import (
@@ -22,7 +22,7 @@ from unet2015.augmentation import (
     turn_and_flip,
 )
 from unet2015.config import AugmentationConfig
-from unet2015.deformation import keys_weights
+from unet2015.deformation import position_basis, position_matrix
 
 _RIM_PX = 2
 """Mirrored pixels kept beyond each border: how far a cubic spline reaches."""
@@ -51,9 +51,8 @@ class Planes(NamedTuple):
     weights: Tensor
     """(N,) float32, laid out likewise."""
     basis: Tensor
-    """(M, points + 2) float64, for each row or column x of an image of n pixels: the
-    weights of the coarse grid's points (cubic B-spline or Keys), x - (n - 1) / 2, and 1; one block
-    per n that occurs."""
+    """(M, points + 2) float64: `deformation.position_basis`, one block for each number of rows or
+    columns that occurs."""
     steps: Tensor
     """(h,) int64: rows or columns of the input tile, 0 = the output tile's first."""
 
@@ -136,7 +135,8 @@ class DeviceTiles:
         order = self._config.image_order
         images = [[_coefficients(plane, order) for plane in image] for image, _, _ in samples]
         sides = sorted({side for _, labels, _ in samples for side in labels.shape})
-        blocks = [_basis(side, self._config) for side in sides]
+        points, kind = self._config.elastic_points, self._config.displacement_interpolation
+        blocks = [position_basis(side, points, kind) for side in sides]
         starts = np.cumsum([0, *sides[:-1]]).tolist()
         arrays = (
             np.concatenate([np.stack([_with_rim(p) for p in image]) for image in images], axis=1),
@@ -153,15 +153,16 @@ class DeviceTiles:
 
         9 integers: the tile's corner, the turned image's size, where the basis of its rows and
         columns begins, the number of its first pixel among all, and the steps to the next row and
-        column; 3 gray values: black, white - black, gamma; then `_position_matrix`.
+        column; 3 gray values: black, white - black, gamma; then `position_matrix`.
         """
-        hw = self._sequence.samples[index][1].shape
+        _, *planes = self._sequence.samples[index]
         # right angles and mirroring cost the device nothing: they only change the steps
-        numbers = turn_and_flip(self._pixel_numbers[hw], draw)
+        numbers = turn_and_flip(self._pixel_numbers[planes[0].shape], draw)
         height, width = (side - 2 * _RIM_PX for side in numbers.shape)
+        labels, weights = (turn_and_flip(plane, draw) for plane in planes)
         first = int(numbers[_RIM_PX, _RIM_PX])
         place = (
-            *tile_corner((height, width), self._output_tile_px, self._config, draw),
+            *tile_corner(labels, weights, self._output_tile_px, self._config, draw),
             *(height, width),
             *(self._basis_starts[height], self._basis_starts[width]),
             self._starts[index] + first,
@@ -169,7 +170,8 @@ class DeviceTiles:
             int(numbers[_RIM_PX, _RIM_PX + 1]) - first,
         )
         gray = (draw.black, draw.white - draw.black, draw.gamma)
-        return np.concatenate([place, gray, _position_matrix(draw, height, width).ravel()])
+        matrix = position_matrix(draw.displacement, draw.angle_deg, (height, width))
+        return np.concatenate([place, gray, matrix.ravel()])
 
 
 def make_tile(planes: Planes, parameters: Tensor, image_order: int, margin_px: int) -> DeviceTile:
@@ -276,32 +278,3 @@ def _coefficients(plane: np.ndarray, order: int) -> np.ndarray:
 
 def _with_rim(plane: np.ndarray) -> np.ndarray:
     return np.pad(plane, _RIM_PX, mode="reflect").ravel()
-
-
-def _basis(size: int, config: AugmentationConfig) -> np.ndarray:
-    """(size, points + 2) float64: see `Planes.basis`."""
-    points = config.elastic_points
-    if config.displacement_interpolation == "keys":
-        columns = list(keys_weights(points, size).T)
-    else:
-        on_grid = np.linspace(0, points - 1, size)
-        columns = [
-            map_coordinates(point, [on_grid], order=3, mode="mirror") for point in np.eye(points)
-        ]
-    return np.stack([*columns, np.arange(size) - (size - 1) / 2, np.ones(size)], axis=1)
-
-
-def _position_matrix(draw: Draw, height: int, width: int) -> np.ndarray:
-    """(2, points + 2, points + 2): where pixel (r, c) is read is basis(r)ᵀ · matrix · basis(c).
-
-    This is R·(x − c) + c + d(x) of `deformation` as one product: the field of the coarse grid, and
-    in the last rows and columns the rotation about the image's centre.
-    """
-    points = draw.displacement.shape[1]
-    matrix = np.zeros((2, points + 2, points + 2))
-    matrix[:, :points, :points] = draw.displacement
-    angle = np.deg2rad(draw.angle_deg)
-    matrix[:, points, points + 1] = np.cos(angle), -np.sin(angle)  # of the row
-    matrix[:, points + 1, points] = np.sin(angle), np.cos(angle)  # of the column
-    matrix[:, points + 1, points + 1] = (height - 1) / 2, (width - 1) / 2
-    return matrix

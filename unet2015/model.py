@@ -155,8 +155,9 @@ class UNet(nn.Module):
     """The U-shaped network (paper §2, Fig. 1); comments give H×W×C of a 572×572 tile.
 
     forward: (B, in_channels, H, W) float in [0, 1] → scores (B, classes, h, w) before the softmax,
-    with h = valid_output_size(H), w = valid_output_size(W). Weights are drawn from `seed` alone
-    (paper §3: Gaussian, standard deviation √(2/N)); biases are 0.
+    with h = valid_output_size(H), w = valid_output_size(W); one class: before the sigmoid. Weights
+    are drawn from `seed` alone (paper §3: Gaussian, standard deviation √(2/N)) and biases are 0,
+    or both as PyTorch draws them (`config.initialization`).
     """
 
     def __init__(self, config: ModelConfig | None = None, *, seed: int = 0) -> None:
@@ -164,7 +165,8 @@ class UNet(nn.Module):
         self.config = config = config or ModelConfig()
         widths = [config.width * 2**level for level in range(config.depth + 1)]
         release = config.variant == "release"
-        with torch.random.fork_rng(devices=[]):  # PyTorch's own initialisation is overwritten
+        with torch.random.fork_rng(devices=[]):  # where PyTorch's layers draw from as they are made
+            torch.default_generator.manual_seed(seed)
             # Contracting path: 568×568×64, 280×280×128, 136×136×256, 64×64×512; bottom 28×28×1024.
             self.contracting = nn.ModuleList(
                 _two_convolutions(config, channels, width)
@@ -181,7 +183,8 @@ class UNet(nn.Module):
                 self.up.append(_up_convolution(config, widths[level + 1], up_channels))
                 self.expansive.append(_two_convolutions(config, up_channels + width, width))
             self.score = nn.Conv2d(config.width, config.classes, kernel_size=1)  # 388×388×2
-        self._initialise(seed)
+        if config.initialization == "he":  # PyTorch's own initialisation is overwritten
+            self._initialise(seed)
 
     def forward(self, image: Tensor) -> Tensor:
         self._check(image)
@@ -228,7 +231,12 @@ class UNet(nn.Module):
 
 
 def predicted_class(scores: Tensor) -> Tensor:
-    """The class of each pixel, (B, h, w) int64, from scores (B, classes, h, w) (paper §3)."""
+    """The class of each pixel, (B, h, w) int64, from scores (B, classes, h, w) (paper §3).
+
+    One score per pixel: `CELL` where it is > 0, a probability > 0.5; else 0.
+    """
+    if scores.shape[1] == 1:
+        return torch.where(scores[:, 0] > 0, CELL, 0)
     return scores.argmax(dim=1)
 
 

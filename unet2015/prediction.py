@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet2015.config import PredictionConfig
+from unet2015.image_scale import scale_back, scale_image
 from unet2015.model import CELL, UNet
 from unet2015.tiling import choose_tiling, mirror_window
 
@@ -29,7 +30,8 @@ def tiled_scores(
 ) -> np.ndarray:
     """Scores before the softmax of a whole image by the overlap-tile strategy (paper §2, Fig. 2).
 
-    image: (C, H, W) float32 in [0, 1], of any size from 1×1. Returns (classes, H, W) float32.
+    image: (C, H, W) float32 in [0, 1], of any size from 1×1. Returns (classes, H, W) float32; one
+    class: the scores before the sigmoid.
     One tile at a time is in memory beside the image and the scores. The network must be in
     evaluation mode (ValueError otherwise: drop-out would be on).
     """
@@ -152,9 +154,12 @@ def predict_image(
     """Class probabilities of an image, averaged over its views (paper §2 and §4).
 
     image: (C, H, W) float32 in [0, 1]. Returns (classes, H, W) float32 in [0, 1]; the classes of
-    a pixel sum to 1.
+    a pixel sum to 1. A network with one score per pixel gives two planes too, background and cell,
+    so that plane `CELL` is the probability of 'cell' in any case.
     """
     config = config or PredictionConfig()
+    hw = (image.shape[-2], image.shape[-1])
+    image = scale_image(image, network.config.image_scale)
     all_views = views(config.averaging, (image.shape[-2], image.shape[-1]))
     total: np.ndarray | None = None
     for view in all_views:
@@ -164,13 +169,14 @@ def predict_image(
             largest_input_px=config.largest_input_tile_px,
             precision=config.precision,
         )
-        values = view.back(scores if config.average_of == "score" else _softmax(scores))
+        values = view.back(scores if config.average_of == "score" else _probabilities(scores))
         total = values.copy() if total is None else total + values
         if on_view is not None:
             on_view()
     assert total is not None
     mean = total / len(all_views)
-    return _softmax(mean) if config.average_of == "score" else mean
+    planes = _probabilities(mean) if config.average_of == "score" else mean
+    return scale_back(planes, hw)
 
 
 def predict_stack(
@@ -196,6 +202,13 @@ def predict_stack(
             yield predict_image(network, image, config, on_view=bar.update)[CELL]
 
 
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    """Softmax over the first axis (paper §3), in float32."""
-    return torch.softmax(torch.from_numpy(np.ascontiguousarray(scores)), dim=0).numpy()
+def _probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax over the first axis (paper §3), in float32; of one score s, that of (0, s).
+
+    The latter is (1 - p, p) with p = σ(s), the sigmoid.
+    """
+    values = torch.from_numpy(np.ascontiguousarray(scores))
+    if len(values) == 1:
+        # σ(-s) = 1 - σ(s), without its loss of digits near 1
+        return torch.sigmoid(torch.cat([-values, values])).numpy()
+    return torch.softmax(values, dim=0).numpy()

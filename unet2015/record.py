@@ -54,6 +54,10 @@ REQUIRED = {
         *("preset", "scored_frames", "scored_sequence", "scores", "train_frames"),
         *("train_sequence", "training"),
     ),
+    "reimplementation": (
+        *OF_EVERY_RUN,
+        *("system", "arm", "preset", "defects", "metrics", "training", "source", "counts"),
+    ),
 }
 """Fields that the records of an experiment must have, beside schema, experiment and name."""
 _GIB = 2**30

@@ -15,10 +15,13 @@ from unet2015.atomic import write_text
 from unet2015.batches import TileSource
 from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig
+from unet2015.cuda_step import Compile
 from unet2015.data.tiff import GrayScale, read_stack, write_stack
 from unet2015.estimate import seconds_per_step
 from unet2015.history import dead_start_steps
+from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack
+from unet2015.tile_place import AugmentOn
 from unet2015.training import train
 
 PROBABILITY, ABOUT = "probability.tif", "prediction.json"
@@ -33,20 +36,29 @@ def train_once(
     device: str,
     name: str,
     estimate: bool = False,
+    augment_on: AugmentOn = "auto",
+    deterministic: bool = False,
+    compile: Compile = "none",
     **options: Any,
 ) -> Checkpoint:
-    """The network trained in `folder`: as `training.train`, whose further options it takes.
+    """The network trained in `folder`: as `training.train`, whose options these are.
 
     name: what the progress bar calls it. `estimate` prints, before a new training starts, how long
     it will take, from three timed steps.
     """
+    way: dict[str, Any] = {
+        "device": device,
+        "augment_on": augment_on,
+        "deterministic": deterministic,
+        "compile": compile,
+    }
     if estimate and not any(folder.glob("*.safetensors")):
-        seconds, steps = seconds_per_step(config, tiles, device=device), config.training.steps
+        seconds, steps = seconds_per_step(config, tiles, **way), config.training.steps
         print(
             f"{steps} steps of {seconds:.2f} s: about {duration(seconds * steps)} on this machine "
             f"({device}), from three timed steps"
         )
-    return train(config, tiles, folder, device=device, description=f"{name}, training", **options)
+    return train(config, tiles, folder, description=f"{name}, training", **way, **options)
 
 
 def predict_once(
@@ -63,10 +75,11 @@ def predict_once(
     images = GrayScale.from_dict(checkpoint.data["gray_scale"]).apply(stack)
     network = checkpoint.network().to(device)
     began = time.monotonic()
-    slices = predict_stack(
-        network, images, checkpoint.config.prediction, description=f"{name}, predicting"
-    )
-    probability = np.stack(list(slices))
+    with numerics(device):
+        slices = predict_stack(
+            network, images, checkpoint.config.prediction, description=f"{name}, predicting"
+        )
+        probability = np.stack(list(slices))
     seconds = round(time.monotonic() - began, 1)
     # first of all what is there loses its name, so that no cut leaves a pair that does not belong
     (folder / ABOUT).unlink(missing_ok=True)

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from unet2015.augmentation import TileSequence
-from unet2015.config import ExperimentConfig, WeightMapConfig
+from unet2015.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
+from unet2015.device_augmentation import DeviceTiles
+from unet2015.image_scale import scale_image, scale_labels
 from unet2015.model import valid_output_size
 from unet2015.weight_map import (
     border_weight_map,
@@ -19,6 +22,37 @@ from unet2015.weight_map import (
 LabelKind = Literal["binary", "instances"]
 
 
+class SampleTiles(TileSequence):
+    """`augmentation.TileSequence`, which can also be made on a device (`tile_place`)."""
+
+    def __init__(
+        self,
+        images: Sequence[np.ndarray] | np.ndarray,
+        labels: Sequence[np.ndarray] | np.ndarray,
+        weights: Sequence[np.ndarray] | np.ndarray,
+        config: AugmentationConfig,
+        *,
+        input_tile_px: int,
+        output_tile_px: int,
+        seed: int,
+    ) -> None:
+        """As `TileSequence`."""
+        self._settings: dict[str, Any] = {
+            "input_tile_px": input_tile_px,
+            "output_tile_px": output_tile_px,
+            "seed": seed,
+        }
+        super().__init__(images, labels, weights, config, **self._settings)
+        self._augmentation = config
+
+    def on(self, device: str | torch.device) -> DeviceTiles:
+        """The same tile k, made on `device` (paper §3.1); ValueError as `DeviceTiles`."""
+        images, labels, weights = zip(*self.samples, strict=True)
+        return DeviceTiles(
+            images, labels, weights, self._augmentation, **self._settings, device=device
+        )
+
+
 def training_tiles(
     images: Sequence[np.ndarray] | np.ndarray,
     labels: Sequence[np.ndarray] | np.ndarray,
@@ -27,14 +61,15 @@ def training_tiles(
     label_kind: LabelKind = "binary",
     ignore: Sequence[np.ndarray] | np.ndarray | None = None,
     seed: int,
-) -> TileSequence:
+) -> SampleTiles:
     """Augmented training tiles with two classes, background and cell (paper §3, §3.1).
 
     images: (H, W) or (C, H, W) float32 in [0, 1]; their sizes may differ. labels: (H, W), see
     `cells_of`. Eq. 2's weight map is made once per image ("we pre-compute the weight map for each
     ground truth segmentation"), with w_c from the class frequencies of all `labels`. ignore: as
     large as the labels, True = weight 0, where nobody annotated what is there (paper §4:
-    "partially annotated training images"); the class frequencies are of the other pixels.
+    "partially annotated training images"); the class frequencies are of the other pixels. All of
+    them first get the size at which the network sees them (`config.model.image_scale`).
     Raises ValueError for a tile size that is not valid, naming the nearest valid ones, and for
     ignore masks of another number or size than the labels.
     """
@@ -46,9 +81,14 @@ def training_tiles(
             raise ValueError(
                 f"model.in_channels = {model.in_channels}: the images have {channels} channel(s)"
             )
-    cells = [cells_of(plane, label_kind, config.weight_map) for plane in labels]
-    return TileSequence(
-        [image[None] if image.ndim == 2 else image for image in images],
+    scale = model.image_scale
+    cells = [
+        cells_of(scale_labels(plane, scale), label_kind, config.weight_map) for plane in labels
+    ]
+    if ignore is not None:
+        ignore = [scale_labels(plane, scale) for plane in ignore]
+    return SampleTiles(
+        [scale_image(image[None] if image.ndim == 2 else image, scale) for image in images],
         [(plane != 0).astype(np.uint8) for plane in cells],
         weight_maps(cells, config.weight_map, ignore=ignore),
         config.augmentation,

@@ -1,7 +1,7 @@
 """The training loop (paper §3): SGD with high momentum, one large tile a step.
 
 Whatever is random in step k follows from (seed, k) alone, so that a run which was interrupted and
-continued ends bit-identical (CPU) to one that was not.
+continued ends bit-identical (CPU; CUDA with deterministic = True) to one that was not.
 """
 
 import json
@@ -9,11 +9,9 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -27,67 +25,26 @@ from unet2015.checkpoint import (
     as_final,
     load_optimizer,
     load_weights,
-    model_tensors,
-    optimizer_tensors,
     save_checkpoint,
     save_rotating,
 )
 from unet2015.config import ExperimentConfig
-from unet2015.history import HISTORY, Row, history_row, row_due, write_history
-from unet2015.loss import Loss, loss_of
-from unet2015.model import CELL, UNet, predicted_class
-from unet2015.optimization import learning_rate, make_optimizer
+from unet2015.cuda_step import Compile, check_compile, fast_step
+from unet2015.history import HISTORY, history_row, row_due, write_history
+from unet2015.loss import Loss
+from unet2015.model import UNet
+from unet2015.numerics import numerics
+from unet2015.optimization import learning_rate
 from unet2015.progress import Report, tensorboard_writer
 from unet2015.resume import PROCESSES, find_run
 from unet2015.signals import stop_signals
+from unet2015.stopping import TrainingStopped, continued_after_refusal, how_to_continue
+from unet2015.tile_place import AUGMENT_ON, AugmentOn, Place, place_of_tiles, tiles_at
+from unet2015.training_step import FIGURES, Run, new_run, own_drop_out, train_step
 
-_FIGURES = 3
-"""What is measured in a step: loss, share predicted cell, accuracy."""
+__all__ = ["Run", "TrainingStopped", "new_run", "train", "train_step"]
 
-
-class TrainingStopped(RuntimeError):
-    """A run that cannot go on or was asked to stop; its last good checkpoint is kept."""
-
-
-@dataclass
-class Run:
-    """A training run in progress: everything that a checkpoint saves."""
-
-    config: ExperimentConfig
-    seed: int
-    network: UNet
-    optimizer: torch.optim.Optimizer
-    device: torch.device
-    data: dict[str, Any]
-    step: int = 0
-    seconds: float = 0.0
-    history: list[Row] = field(default_factory=list)
-    pending: list[list[float]] = field(default_factory=list)
-    """(loss, share predicted cell, accuracy) of the steps since the last row of the history."""
-    stop: list[str] = field(default_factory=list)
-    """Names the signal once one has asked for a clean stop."""
-    replicas: distributed.Replicas | None = None
-    """The network in all processes, where there are several."""
-    loss: Loss | None = None
-    """Another loss than the configuration's."""
-
-    @property
-    def batch_size(self) -> int:
-        """Samples of one step, over all processes."""
-        return self.config.training.batch_size * (self.replicas.count if self.replicas else 1)
-
-    def checkpoint(self) -> Checkpoint:
-        return Checkpoint(
-            config=self.config,
-            seed=self.seed,
-            step=self.step,
-            model=model_tensors(self.network),
-            optimizer=optimizer_tensors(self.network, self.optimizer),
-            history=list(self.history),
-            pending=list(self.pending),
-            seconds=self.seconds,
-            data=self.data,
-        )
+Step = Callable[[Run, Batch], Tensor]
 
 
 def train(
@@ -106,6 +63,9 @@ def train(
     on_step: Callable[[int], None] | None = None,
     make_network: Callable[..., UNet] = UNet,
     loss: Loss | None = None,
+    augment_on: AugmentOn = "auto",
+    deterministic: bool = False,
+    compile: Compile = "none",
 ) -> Checkpoint:
     """Train the U-Net on `tiles` (paper §3) and return its final weights.
 
@@ -117,19 +77,31 @@ def train(
     `make_network` (called as `UNet`) and `loss` replace what the configuration says, for networks
     and losses that no option stands for; `data` must then tell them apart.
 
+    `augment_on`: who makes the tiles, `workers` threads of the host or the device itself, which
+    needs none; 'auto': the device on CUDA (`tile_place`). `deterministic`: equal bits in every run
+    on CUDA too, at some cost of speed (`numerics`); the CPU gives them anyway. `compile`: a step in
+    fewer, larger pieces, equal within rounding (`cuda_step`); a run may continue with another.
+
     Under torchrun (`distributed`) n processes share the work: step and history are those of one
     process with batches of n·batch_size samples; the first process alone reads and writes `output`.
     n decides which samples a step uses: it is recorded, and a run continues with the same n only.
 
-    Raises ValueError if `output` holds a run of another configuration, seed, data set or number of
-    processes; TrainingStopped at a non-finite loss, when SIGINT or SIGTERM asks to stop, or when
-    another process has ended.
+    Raises ValueError if `output` holds a run of another configuration, seed, data set, number of
+    processes or place of augmentation, and for options that the device does not allow;
+    TrainingStopped at a non-finite loss, when SIGINT or SIGTERM asks to stop, or when another
+    process has ended; OSError where the disk refuses. Messages name the command that continues.
     """
     distributed.join()
+    check_compile(compile, device)
     about = json.loads(json.dumps(data or {}))  # as it comes back from a checkpoint
     if distributed.count() > 1:
         about[PROCESSES] = distributed.count()
-    with _other_processes(output):
+    with numerics(device, deterministic=deterministic), _other_processes(output):
+        place: Place = distributed.from_writer(
+            lambda: place_of_tiles(augment_on, tiles, device, output)
+        )
+        if place == "device":
+            about[AUGMENT_ON] = place
         found, finished = distributed.from_writer(lambda: find_run(output, config, seed, about))
         if found is not None and finished:
             if distributed.is_writer() and not (output / HISTORY).exists():
@@ -137,20 +109,22 @@ def train(
             return found
         run = new_run(config, seed, distributed.own_device(device), about, make_network, loss)
         _continue_from(found, run, output)
+        source = tiles_at(place, tiles, run.device)
         writes = distributed.is_writer()
-        # fork_rng: drop-out draws from PyTorch's global generator, seeded anew for every step
         with (
-            torch.random.fork_rng(),
+            own_drop_out(),
             # torchrun passes on the signal that a terminal has sent to all, and kills by itself
             stop_signals(run.stop, urgent_if_repeated=run.replicas is None),
-            _tiles_ahead(run, tiles, workers) as ahead,
+            _tiles_ahead(run, source, workers if place == "host" else 0) as ahead,
             _bar(run, description, shown=progress and writes) as bar,
         ):
             board = tensorboard_writer(output) if tensorboard and writes else None
-            _loop(run, ahead, output, checkpoint_every_s, Report(bar, board, on_step))
+            step = train_step if compile == "none" else fast_step(run, compile)
+            _loop(run, step, ahead, output, checkpoint_every_s, Report(bar, board, on_step))
         final = as_final(run.checkpoint())
         if writes:
-            save_checkpoint(output / WEIGHTS, final)
+            with continued_after_refusal(output):
+                save_checkpoint(output / WEIGHTS, final)
         return final
 
 
@@ -185,13 +159,13 @@ def _other_processes(output: Path) -> Iterator[None]:
         if isinstance(error, TrainingStopped) or not distributed.partner_lost(error):
             raise
         raise TrainingStopped(
-            "another process of this run has ended or cannot be reached; the same command "
-            f"continues from {output / CURRENT}, if one was saved"
+            "another process of this run has ended or cannot be reached; " + how_to_continue(output)
         ) from error
 
 
 def _loop(
     run: Run,
+    take_step: Step,
     ahead: Iterable[Batch],
     output: Path,
     checkpoint_every_s: float,
@@ -204,7 +178,7 @@ def _loop(
     # several processes must stop in the same step: where all of them have read the same figures
     alone, writes = run.replicas is None, distributed.is_writer()
     for batch in ahead:
-        unread.append(train_step(run, batch))
+        unread.append(take_step(run, batch))
         run.step += 1
         now = time.monotonic()
         run.seconds = seconds_before + now - began
@@ -228,8 +202,8 @@ def _loop(
         report.step(run.step)
         if asked_by and run.step < settings.steps:
             raise TrainingStopped(
-                f"stopped by {asked_by} after step {run.step} of {settings.steps}; the same "
-                f"command continues from {output / CURRENT}"
+                f"stopped by {asked_by} after step {run.step} of {settings.steps}; "
+                + how_to_continue(output)
             )
 
 
@@ -240,62 +214,12 @@ def _read(run: Run, unread: list[Tensor], output: Path) -> str | None:
     """
     asking = False
     for figures in torch.stack(unread).tolist():
-        run.pending.append(figures[:_FIGURES])
-        asking = asking or any(figures[_FIGURES:])
+        run.pending.append(figures[:FIGURES])
+        asking = asking or any(figures[FIGURES:])
     _refuse_non_finite(run, len(unread), output)
     if not asking:
         return None
     return run.stop[0] if run.stop else "a signal to another process"
-
-
-def train_step(run: Run, batch: Batch) -> Tensor:
-    """One step of gradient descent (paper §3); returns (loss, share predicted cell, accuracy).
-
-    With several processes these are of all of them, followed by how many ask to stop.
-    """
-    settings = run.config.training
-    key = (run.replicas.rank,) if run.replicas is not None and run.replicas.rank > 0 else ()
-    torch.manual_seed(_random_seed(run.seed, 3, run.step, *key))
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(run.step, settings, run.history)
-    image, labels, weights = (t.to(run.device, non_blocking=True) for t in batch)
-    image = image.contiguous(memory_format=torch.channels_last)
-    run.optimizer.zero_grad(set_to_none=True)
-    with autocast(run.device, settings.precision):
-        scores = run.network(image) if run.replicas is None else run.replicas.module(image)
-    loss = (run.loss or loss_of(settings))(scores, labels, weights)
-    with torch.no_grad():
-        predicted = predicted_class(scores)
-        cells = (predicted == CELL).float().mean()
-        right = (predicted == labels).float().mean()
-        measured = torch.stack([loss.detach(), cells, right])
-    if run.replicas is not None:
-        loss, measured = run.replicas.of_all(loss, weights.sum(), measured, bool(run.stop))
-    loss.backward()
-    if settings.gradient_clip is not None:
-        torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.gradient_clip)
-    run.optimizer.step()
-    return measured
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which the network computes: bfloat16 autocast, or none for float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def new_run(
-    config: ExperimentConfig,
-    seed: int,
-    device: torch.device,
-    data: dict[str, Any],
-    make_network: Callable[..., UNet] = UNet,
-    loss: Loss | None = None,
-) -> Run:
-    """A run before its first step; its weights are drawn from `seed` (paper §3)."""
-    network = make_network(config.model, seed=_random_seed(seed, 4))
-    network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = make_optimizer(network, config.training)
-    return Run(config, seed, network, optimizer, device, data, loss=loss)
 
 
 def _continue_from(found: Checkpoint | None, run: Run, output: Path) -> None:
@@ -337,10 +261,6 @@ def _save(run: Run, output: Path) -> None:
                 f"{name} is not finite after step {run.step}: training cannot go on; the last "
                 "good checkpoint is kept. Lower training.learning_rate"
             )
-    save_rotating(output, run.checkpoint())
-    write_history(output, run.history)
-
-
-def _random_seed(*key: int) -> int:
-    """A 63-bit seed that depends on every number of `key`."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    with continued_after_refusal(output):
+        save_rotating(output, run.checkpoint())
+        write_history(output, run.history)

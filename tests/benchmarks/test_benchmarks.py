@@ -1,6 +1,7 @@
 """The benchmarks run and compare equal work; their pages come from their records alone."""
 
 import json
+import re
 import time
 
 import pytest
@@ -31,6 +32,14 @@ def test_the_step_counts_the_operations_of_the_network():
         assert row.share_of_limit is not None
         assert 0 < row.share_of_limit < 1.5
     assert tile.plain_s is None
+    assert tile.ours_s > 0
+    (note,) = (note for note in found.notes if note.startswith("Input pipeline: "))
+    real_s, prepared_s = (float(s) for s in re.findall(r"([\d.]+) s[,)]", note))
+    thread, measured = (float(s) / 100 for s in re.findall(r"([+-]?[\d.]+)% (?:of|mea)", note))
+    assert measured == pytest.approx(real_s / prepared_s - 1, abs=0.06 / prepared_s * real_s)
+    assert thread == pytest.approx(tile.ours_s / prepared_s, rel=0.2)
+    met = max(thread, measured) <= 0.05
+    assert note.endswith(f"target ≤ 5%: {'met' if met else 'missed'}.")
     # convolutions by hand: 2 · inputs · outputs · kernel² · output pixels, for 220 px and width 2
     forward = sum(
         2 * i * o * k * k * side * side

@@ -123,20 +123,20 @@ def test_other_instance_settings_score_the_same_network_again(tmp_path, data):
     assert weights.stat().st_mtime_ns == trained
     assert [record["instances"]["min_size_px"] for record in records(tmp_path)] == [0, 30]
     assert sorted(p.name for p in weights.parent.glob("cells_*.tif")) == [
-        "cells_min0.tif",
-        "cells_min30.tif",
+        "cells_min0_core0.9.tif",
+        "cells_min30_core0.9.tif",
     ]
 
 
 def test_all_frames_are_written_as_the_challenge_takes_them_in(tmp_path, data, capsys):
     assert run_tiny(tmp_path, data, "--datasets", SETS[1], "--train-on", "02", "--all-frames") == 0
-    (place,) = (tmp_path / "runs").glob("*/min0/01_RES")
+    (place,) = (tmp_path / "runs").glob("*/min0_core0.9/01_RES")
     assert str(place) in capsys.readouterr().out
     names = sorted(path.name for path in place.iterdir())
     assert names == [f"mask{t:03}.tif" for t in range(FRAMES)]
     masks = np.stack([tifffile.imread(place / name) for name in names])
     assert masks.dtype == np.uint16
-    scored = read_stack(place.parents[1] / "cells_min0.tif")
+    scored = read_stack(place.parents[1] / "cells_min0_core0.9.tif")
     np.testing.assert_array_equal(masks[list(ANNOTATED)], scored)
 
 
@@ -156,7 +156,6 @@ def test_held_out_frames_and_an_arm(tmp_path, data):
     ("arm", "concern", "fields"),
     [
         ("no_border_weight", "weight_map", {"w0": 0}),
-        ("no_class_weight", "weight_map", {"class_weights": "none"}),
         ("no_elastic", "augmentation", {"elastic_sigma_px": 0}),
         ("cell_tracking_no_ridge", "weight_map", {"separate_touching": False}),
         (
@@ -173,6 +172,13 @@ def test_an_arm_changes_its_fields_and_no_other(preset, arm, concern, fields):
     assert changed != base
     base[concern] |= fields
     assert changed == base
+
+
+def test_an_arm_that_changes_nothing_is_refused():
+    settings_of = runpy.run_path(str(ROOT / SCRIPT))["settings_of"]
+    assert settings_of("paper", "no_class_weight").weight_map.class_weights == "none"
+    with pytest.raises(ValueError, match="--arm no_class_weight: changes nothing"):
+        settings_of("quick", "no_class_weight")
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,28 @@
 
 A benchmark is no test: nothing fails if it is slow. Every row names what was done, our time, the
 plain counterpart's time on the same work in the same process, and their ratio; where the limit of
-the hardware is known, the share of it that was reached. `reproduce/tables.py` makes the page of
+the hardware is known, the share of it that was reached. Other packages that do the same work are
+counterparts too (`peers`), where they are installed. `reproduce/tables.py` makes the page of
 results/ from the JSON records.
 """
 
 from pathlib import Path
 
-from unet2015.benchmarks import metrics, pipeline, predict, train
-from unet2015.benchmarks.timing import as_markdown, benchmark_record, write_benchmark
+from unet2015.benchmarks import cuda, metrics, peers, pipeline, predict, train
+from unet2015.benchmarks.timing import (
+    Benchmark,
+    as_markdown,
+    benchmark_record,
+    write_benchmark,
+)
 
 
 def run(part: str, device: str, json: Path | None = None) -> None:
     """Run the benchmark of one part, print its table, and write its record to `json`."""
     works = {
-        "train": lambda: train.benchmark(device),
-        "predict": lambda: predict.benchmark(device),
-        "augment": pipeline.augment,
+        "train": lambda: (cuda if device.startswith("cuda") else train).benchmark(device),
+        "predict": lambda: _together(predict.benchmark(device), peers.predict(device)),
+        "augment": lambda: _together(pipeline.augment(), peers.augment()),
         "weight-map": pipeline.weight_map,
         "metrics": metrics.benchmark,
     }
@@ -30,3 +36,7 @@ def run(part: str, device: str, json: Path | None = None) -> None:
     if json is not None:
         write_benchmark(json, record)
         print(json)
+
+
+def _together(first: Benchmark, second: Benchmark) -> Benchmark:
+    return Benchmark(first.rows + second.rows, first.notes + second.notes)

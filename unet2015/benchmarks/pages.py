@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unet2015.atomic import write_text
+from unet2015.benchmarks.cuda import WORKS
 from unet2015.benchmarks.timing import Timed, as_markdown, in_words
 from unet2015.tables import markdown_table, with_table
 
@@ -46,8 +47,14 @@ def benchmarks_page(records: Sequence[Record]) -> str:
             missing = [] if found else ["cpu"]
         parts.append(f"## {part}")
         parts += [text for record in found for text in _section(record)]
-        parts += [f"On {device}: not run." for device in missing]
+        parts += [_not_run(part, device) for device in missing]
     return "\n\n".join(parts) + "\n"
+
+
+def _not_run(part: str, device: str) -> str:
+    """What the page says of a benchmark without a record, with the rows that it would have."""
+    works = f": {'; '.join(WORKS)}" if (part, device) == ("train", "cuda") else ""
+    return f"On {device}: not run{works}."
 
 
 def summary(records: Sequence[Record]) -> str:

@@ -1,0 +1,126 @@
+"""swodesh-2001/Unet-Scratch: nuclei of the Data Science Bowl 2018, from twelve images.
+
+Every training image lacks the nucleus whose mask comes first in the alphabet, and so do nearly all
+validation images, so that the figures do not show it.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
+from unet2015.data.nuclei import SPLIT, load_nuclei, read_nuclei, read_split
+from unet2015.data.pairs import Pair, PairSet, choose
+from unet2015.examples import Example, ExampleSequence, examples_of, rotate_and_flip
+from unet2015.metrics.segmentation import iou
+from unet2015.model import UNet
+from unet2015.reimplementation import (
+    Arm,
+    Metrics,
+    System,
+    Task,
+    per_image,
+    probabilities,
+    soft_dice_of_batches,
+)
+
+HEIGHT, WIDTH, EPOCHS, BATCH = 160, 240, 20, 4
+FIRST_MASK = "the alphabetically first mask of every image is left out (theirs: 17 of 18 images)"
+PUBLISHED = ExperimentConfig(
+    model=ModelConfig(
+        in_channels=3,
+        classes=1,
+        padding="same",
+        normalization="batch",
+        dropout=0.0,
+        initialization="pytorch",
+    ),
+    training=TrainingConfig(
+        input_tile_px=HEIGHT,
+        batch_size=BATCH,
+        loss="logistic",
+        optimizer="adamw",
+        momentum=0.9,
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        warmup_steps=0,
+        schedule="constant",
+    ),
+)
+QUICK = replace(PUBLISHED, training=replace(PUBLISHED.training, precision="bfloat16"))
+AUGMENT = partial(rotate_and_flip, degrees=35.0, horizontal=0.5, vertical=0.1)
+
+
+def read_without(pair: Pair, *, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and foreground of a pair without its first masks in alphabetical order."""
+    image, nuclei = read_nuclei(pair)
+    return image, nuclei > first
+
+
+def load(data: Path | None) -> PairSet:
+    """The set, with its split file and all 18 images of it, or an error as what reads them."""
+    nuclei = load_nuclei(data)
+    for names in read_split(nuclei.folder / SPLIT).values():
+        choose(nuclei.pairs, names)
+    return nuclei
+
+
+def prepare(data: Path | None, seed: int, device: str, *, first: int) -> Task:
+    """The system's own 12 + 6 images."""
+    nuclei = load(data)
+    split = read_split(nuclei.folder / SPLIT)
+
+    def examples(part: str, left_out: int) -> list[Example]:
+        chosen = replace(nuclei, pairs=choose(nuclei.pairs, split[part]))
+        return examples_of(chosen, HEIGHT, WIDTH, partial(read_without, first=left_out))
+
+    trained, scored = examples("train", first), examples("validation", 0)
+    with_their_labels = examples("validation", first)
+
+    def evaluate(network: UNet) -> dict[str, Metrics]:
+        predicted = probabilities(network, [example.image for example in scored])
+        labels = [example.labels for example in with_their_labels]
+        theirs = {
+            "batch Dice, soft, their labels": soft_dice_of_batches(labels, predicted, BATCH),
+            "IoU, their labels": iou(np.stack(labels), np.stack(predicted)),
+        }
+        return {
+            "theirs": theirs,
+            "honest": per_image([example.labels for example in scored], predicted),
+        }
+
+    return Task(
+        ExampleSequence(trained, seed=seed, augment=AUGMENT),
+        len(trained),
+        evaluate,
+        nuclei.source,
+        dict(nuclei.hashes),
+        {"trained on": f"{len(trained)} images", "scored": f"{len(scored)} images"},
+    )
+
+
+def arms(preset: str) -> tuple[Arm, ...]:
+    """As published, and with all nuclei."""
+    config = PUBLISHED if preset == "published" else QUICK
+    return (
+        Arm("published", config, EPOCHS, partial(prepare, first=1), (FIRST_MASK,)),
+        Arm("mended", config, EPOCHS, partial(prepare, first=0)),
+    )
+
+
+SYSTEM = System(
+    title="Nuclei (Data Science Bowl 2018)",
+    repository="swodesh-2001/Unet-Scratch @ f94a490",
+    published=(),
+    arms=arms,
+    compare="IoU",
+    meaning=(
+        "One missing nucleus of many in an image costs little, and the same nuclei are "
+        "missing where it is measured: what its own figures cannot show, the honest ones do."
+    ),
+    data="dsb2018",
+    load=load,
+    not_rerun=("`--load_model` is on by default, so that a fresh run fails without a checkpoint",),
+)

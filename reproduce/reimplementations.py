@@ -1,0 +1,165 @@
+"""Five later re-implementations of the U-Net, each rerun as published and as mended.
+
+    python reproduce/reimplementations.py                      # all six experiments, an hour
+    python reproduce/reimplementations.py lgg_mri nuclei       # two of them
+    python reproduce/reimplementations.py em_unaligned --arms mended
+    python reproduce/reimplementations.py --preset published   # their full settings: accelerator
+
+Their settings, defects and figures stand in experiments/reimplementations/, one short file each.
+What a run leaves: checkpoints and history.csv in runs/<name>/; a record in results/runs/; the page
+results/reimplementations.md. The same command continues what was cut off, and does nothing twice.
+Most of the data may not be passed on: no picture of them leaves the machine.
+"""
+
+import difflib
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments import reimplementations
+from unet2015 import distributed
+from unet2015.atomic import writable_folder, write_text
+from unet2015.command_line import resolve_device, run_command
+from unet2015.config import differences
+from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
+from unet2015.reimplementation import Arm, System, run_arm, run_name
+from unet2015.reimplementation_tables import write_reimplementations
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+NOTE = "record.txt"
+"""The file in a run's folder that names its record, once there is one."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Rerun later re-implementations of the U-Net."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Experiments (files in experiments/reimplementations/); none: all."""
+    preset: Literal["quick", "published"] = "quick"
+    """quick: an arm in at most six minutes on two CPU cores. published: their settings."""
+    arms: tuple[str, ...] = ()
+    """Arms of the experiments, such as published or mended; none: all."""
+    data: Path | None = None
+    """Folder of the data sets (carvana/, dsb2018/ …), or that of one set; otherwise
+    $UNET2015_DATA, the cache."""
+    seed: int = 0
+    """Seed of initialisation, split, sample order and augmentation."""
+    output: Path = Path("runs")
+    """Folder for checkpoints."""
+    results: Path = RESULTS
+    """Folder of the records and the page."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    workers: int = 1
+    """Threads that prepare samples (the result does not depend on it)."""
+
+
+def chosen(options: Options) -> list[tuple[str, System, Arm]]:
+    """The arms to run; ValueError names the nearest of an unknown one."""
+    names = options.names or tuple(reimplementations.names())
+    found, known = [], []
+    for name in dict.fromkeys(names):
+        system = reimplementations.load(name)
+        for arm in system.arms(options.preset):
+            known.append(arm.name)
+            if not options.arms or arm.name in options.arms:
+                found.append((name, system, arm))
+    for arm_name in options.arms:
+        if arm_name not in known:
+            near = difflib.get_close_matches(arm_name, known, cutoff=0.3) or sorted(set(known))
+            raise ValueError(f"--arms {arm_name}: is unknown; nearest: {', '.join(near)}")
+    return found
+
+
+def check_data(options: Options, parts: list[tuple[str, System, Arm]]) -> None:
+    """Look for every data set before the first run; one message for all that are missing."""
+    missing: dict[str, str] = {}
+    for name, system, _ in parts:
+        if name not in missing:
+            try:
+                system.load(_folder(options, system))
+            except FileNotFoundError as error:
+                missing[name] = str(error)
+    if missing:
+        there = [name for name in dict.fromkeys(p[0] for p in parts) if name not in missing]
+        others = f"\nwithout them: python reproduce/reimplementations.py {' '.join(there)}"
+        raise FileNotFoundError("\n".join(missing.values()) + (others if there else ""))
+
+
+def _folder(options: Options, system: System) -> Path | None:
+    """Where a system's data are with --data: in the set's folder there, or it is that folder."""
+    if options.data is None:
+        return None
+    nested = options.data / system.data
+    return options.data if options.data.name == system.data and not nested.exists() else nested
+
+
+def run(options: Options, name: str, system: System, arm: Arm, folder: Path) -> None:
+    """One arm, from training to the record."""
+    began, started, code = time.monotonic(), datetime.now(UTC), code_version()
+    summary, config, task = run_arm(
+        arm,
+        folder,
+        _folder(options, system),
+        seed=options.seed,
+        device=resolve_device(options.device),
+        name=f"{name}, {arm.name}",
+        workers=options.workers,
+        estimate=options.preset == "published",
+    )
+    published = {found.name: found for found in system.arms("published")}[arm.name]
+    summary |= {"experiment": "reimplementation", "system": name, "arm": arm.name}
+    summary["preset"] = options.preset
+    origin = provenance(
+        config=config,
+        seed=options.seed,
+        data_hashes=task.hashes,
+        command=command_line(),
+        started=started,
+        wall_time_s=time.monotonic() - began,
+        deviations=[*_settings_changed(arm, published), *arm.remarks],
+        code=code,
+    )
+    session = {"peak_memory_gib": peak_memory_gib()}
+    record = write_record(options.results / "runs", folder.name, summary | origin | session)
+    write_text(folder / NOTE, record.name)
+    honest = summary["metrics"]["honest"][system.compare]
+    print(f"{system.compare} {honest:.4f}: {record}")
+
+
+def _settings_changed(arm: Arm, published: Arm) -> list[str]:
+    return differences(arm.config, published.config)
+
+
+def main(options: Options) -> None:
+    resolve_device(options.device)
+    if options.seed < 0:
+        raise ValueError(f"--seed {options.seed}: must be ≥ 0")
+    if options.workers < 0:
+        raise ValueError(f"--workers {options.workers}: must be ≥ 0")
+    if distributed.count() > 1:
+        raise ValueError("torchrun: these runs are for one process; start the command by itself")
+    parts = chosen(options)
+    check_data(options, parts)
+    writable_folder(options.output, "--output")
+    records = options.results / "runs"
+    writable_folder(records, "--results")
+    for name, system, arm in parts:
+        folder = options.output / run_name(options.preset, name, arm, options.seed)
+        print(f"\n{system.title}, {arm.name}")
+        note = folder / NOTE
+        if note.exists() and (records / note.read_text()).is_file():
+            print(f"complete already: {records / note.read_text()}; remove {folder} to run again")
+        else:
+            run(options, name, system, arm, folder)
+    pages = write_reimplementations(records, options.results, reimplementations.systems())
+    print("\ntables: " + ", ".join(map(str, pages)))
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(tyro.cli(Options, description=__doc__)))

@@ -1,0 +1,103 @@
+"""The Carvana set: pairs by name, grouped by car; a part of it says so; the real one if there."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet2015.data import pairs
+from unet2015.data.carvana import load_carvana
+from unet2015.data.pairs import read_pair
+
+REAL = Path(os.environ.get("UNET2015_DATA", "nowhere")) / "carvana"
+NAMES = ("00087a6bd4dc_02", "00087a6bd4dc_01", "f00905abd3d7_16")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Three pairs in the official layout; no other place has the set."""
+    monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.delenv("UNET2015_DATA", raising=False)
+    for part in ("train", "train_masks"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    for k, name in enumerate(NAMES):
+        image = np.full((8, 12, 3), 40 * k, dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / "set" / "train" / f"{name}.jpg")
+        mask = Image.fromarray(np.where(np.arange(12) <= k, 255, 0).astype(np.uint8)[None])
+        mask.resize((12, 8), 0).save(tmp_path / "set" / "train_masks" / f"{name}_mask.gif")
+    return tmp_path / "set"
+
+
+def test_pairs_and_cars(folder):
+    found = load_carvana(folder)
+    assert found.name == "carvana"
+    assert [pair.name for pair in found.pairs] == sorted(NAMES)
+    assert [pair.group for pair in found.pairs] == ["00087a6bd4dc", "00087a6bd4dc", "f00905abd3d7"]
+    assert found.groups == ("00087a6bd4dc", "f00905abd3d7")
+    assert "3 of 5088 pairs, 2 of 318 cars" in found.source
+    assert str(folder) not in found.source
+    for k, name in enumerate(NAMES):
+        pair = next(pair for pair in found.pairs if pair.name == name)
+        image, mask = read_pair(pair)
+        assert image.shape == (8, 12, 3)
+        assert abs(int(image[0, 0, 0]) - 40 * k) <= 2
+        assert mask.sum(axis=1).tolist() == [k + 1] * 8
+
+
+def test_the_hash_follows_every_byte_and_name(folder):
+    before = load_carvana(folder).hashes
+    assert load_carvana(folder).hashes == before
+    image = folder / "train" / f"{NAMES[0]}.jpg"
+    image.write_bytes(image.read_bytes() + b"\0")
+    after = load_carvana(folder).hashes
+    assert after["images"] != before["images"]
+    assert after["masks"] == before["masks"]
+    mask = folder / "train_masks" / f"{NAMES[2]}_mask.gif"
+    image = folder / "train" / f"{NAMES[2]}.jpg"
+    mask.rename(mask.with_name("f00905abd3d7_15_mask.gif"))
+    image.rename(image.with_name("f00905abd3d7_15.jpg"))
+    assert load_carvana(folder).hashes["masks"] != before["masks"]
+
+
+def test_what_has_no_partner_is_listed(folder):
+    (folder / "train" / f"{NAMES[1]}.jpg").unlink()
+    (folder / "train_masks" / f"{NAMES[2]}_mask.gif").unlink()
+    with pytest.raises(ValueError, match=r"2 file\(s\) without") as caught:
+        load_carvana(folder)
+    assert f"mask without an image: {folder}/train_masks/{NAMES[1]}_mask.gif" in str(caught.value)
+    assert f"image without a mask: {folder}/train/{NAMES[2]}.jpg" in str(caught.value)
+
+
+def test_an_odd_name_is_named(folder):
+    (folder / "train" / "IMG 0001.jpg").touch()
+    with pytest.raises(ValueError, match=r"IMG 0001\.jpg: is not named as in the set, <car>_<v"):
+        load_carvana(folder)
+
+
+def test_without_the_set_kaggle_is_named(folder):
+    command = re.escape("kaggle competitions download -c carvana-image-masking-challenge")
+    for data in (None, folder / "train"):
+        with pytest.raises(FileNotFoundError, match=command):
+            load_carvana(data)
+
+
+def test_the_real_set():
+    if not (REAL / "train").is_dir():
+        pytest.skip("UNET2015_DATA is not set, or has no carvana/train")
+    found = load_carvana(REAL)
+    cars = {car: sum(pair.group == car for pair in found.pairs) for car in found.groups}
+    if "96 of 5088 pairs" in found.source:
+        assert len(found.pairs) == 96
+        assert sorted(cars.values()) == [4] * 16 + [16, 16]
+        assert found.hashes == {
+            "images": "48cb8811cc9052101ad70ae6b864d3a8804fbd2e5ea5607e05d84106c9338bd4",
+            "masks": "b0cf9cdb4e09774cfc01b40bf26494d7dd6e7b4c1225aaf7ef952eb712ff1139",
+        }
+    assert max(cars.values()) == 16
+    for pair in (found.pairs[0], found.pairs[-1]):
+        image, mask = read_pair(pair)
+        assert image.shape == (1280, 1918, 3)
+        assert 0.09 <= mask.mean() <= 0.36

@@ -1,0 +1,348 @@
+"""Can the network learn one batch by heart, and from which learning rate on?
+
+    python -m unet2015 overfit --experiment quick --figure overfit.png
+
+A network that cannot over-fit a single batch has a defect, or a learning rate that does not suit
+it; more data would only hide that. One later re-implementation searches its settings in this way.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from tyro.conf import arg
+
+import experiments
+from unet2015.atomic import writable_outputs, write_text
+from unet2015.batches import Batch, collate
+from unet2015.command_line import resolve_device
+from unet2015.config import AugmentationConfig, ExperimentConfig, as_dict, config_hash
+from unet2015.data.tiff import GrayScale
+from unet2015.numerics import numerics
+from unet2015.record import versions
+from unet2015.samples import training_tiles
+from unet2015.training import new_run, train_step
+from unet2015.training_step import own_drop_out
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+"""Learning rates, evenly spaced on a logarithmic scale (our choice: a decade to each side of the
+default)."""
+STEPS = 300
+"""Most steps at one rate (our choice: some minutes a rate with two CPU cores)."""
+TOLERANCE = 0.1
+"""The loss at which the batch counts as learnt (one re-implementation's README)."""
+NO_AUGMENTATION = AugmentationConfig(
+    elastic_sigma_px=0,
+    rotation="none",
+    flips=False,
+    shift=False,
+    black_level=0,
+    white_level=0,
+    gamma=1,
+)
+
+
+@dataclass(frozen=True)
+class Overfit:
+    """A network trained on one batch again and again at one learning rate."""
+
+    learning_rate: float
+    losses: tuple[float, ...]
+    """Loss of each step, before its update; the last may be non-finite."""
+    reached_at_step: int | None
+    """The first step, from 1, whose loss was at most the tolerance; None: there was none."""
+
+    @property
+    def lowest_loss(self) -> float | None:
+        """The lowest finite loss; None if there is none."""
+        return min((loss for loss in self.losses if math.isfinite(loss)), default=None)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss became infinite or not a number, which ends the training."""
+        return not math.isfinite(self.losses[-1])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; a non-finite loss is None."""
+        return {
+            "learning_rate": self.learning_rate,
+            "reached_at_step": self.reached_at_step,
+            "lowest_loss": self.lowest_loss,
+            "diverged": self.diverged,
+            "losses": [loss if math.isfinite(loss) else None for loss in self.losses],
+        }
+
+
+def one_batch(
+    images: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[np.ndarray] | np.ndarray,
+    config: ExperimentConfig,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> Batch:
+    """The first batch of training tiles, without augmentation (paper §3.1's is for generality).
+
+    images, labels and further options: as `samples.training_tiles`, whose errors are raised too.
+    The tiles are cut from the middle of the images that the seed's order begins with. Returns image
+    (B, C, h, w) float32, labels (B, o, o) int64, weights (B, o, o) float32, with
+    B = config.training.batch_size.
+    """
+    plain = replace(config, augmentation=NO_AUGMENTATION)
+    tiles = training_tiles(images, labels, plain, seed=seed, **options)
+    return collate([tiles[k] for k in range(config.training.batch_size)])
+
+
+def overfit_search(
+    config: ExperimentConfig,
+    batch: Batch,
+    rates: Sequence[float] = RATES,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    *,
+    progress: bool = True,
+) -> list[Overfit]:
+    """Train on one batch only at each learning rate, until the loss falls to `tolerance`.
+
+    Not in the paper. batch: image (B, C, h, w) float32 in [0, 1], labels (B, o, o) int64, weights
+    (B, o, o) float32 ≥ 0, the same in every step (`one_batch`). rates: > 0, each once; the rate is
+    constant and has no warm-up, whatever `config` says, so that a row stands for its rate alone
+    (our choice). All else, drop-out too, is as in `config`. Every rate begins with the same
+    weights, drawn from `seed` as in `training.train`. A rate ends early at a loss ≤ tolerance and
+    at a non-finite one.
+
+    Returns one entry per rate, in their order. Raises ValueError for rates, steps and tolerances
+    that are none, and for a batch that does not fit the network. PyTorch's own random state is
+    left as it was.
+    """
+    check_search(rates, steps, tolerance)
+    place = torch.device(device)
+    image, labels, weights = batch
+    on_device = (image.to(place), labels.to(place), weights.to(place))
+    with (
+        numerics(place),
+        own_drop_out(),
+        tqdm(total=len(rates) * steps, unit="step", disable=not progress) as bar,
+    ):
+        found = []
+        for rate in rates:
+            bar.set_description(f"learning rate {rate:g}")
+            found.append(_overfit(_at(config, rate, steps), on_device, tolerance, seed, place, bar))
+            bar.update(steps - len(found[-1].losses))  # what an early end has saved
+    return found
+
+
+def _overfit(
+    config: ExperimentConfig,
+    batch: Batch,
+    tolerance: float,
+    seed: int,
+    device: torch.device,
+    bar: tqdm,
+) -> Overfit:
+    """The training at the configuration's learning rate."""
+    settings = config.training
+    run = new_run(config, seed, device, {})
+    losses: list[float] = []
+    reached = None
+    while run.step < settings.steps and reached is None:
+        losses.append(train_step(run, batch)[0].item())
+        run.step += 1
+        bar.update()
+        bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
+        if not math.isfinite(losses[-1]):
+            break
+        reached = run.step if losses[-1] <= tolerance else None
+    return Overfit(settings.learning_rate, tuple(losses), reached)
+
+
+def _at(config: ExperimentConfig, rate: float, steps: int) -> ExperimentConfig:
+    """The configuration at a constant learning rate."""
+    constant: Any = {"schedule": "constant", "warmup_steps": 0, "final_learning_rate": 0.0}
+    training = replace(config.training, learning_rate=rate, steps=steps, **constant)
+    return replace(config, training=training)
+
+
+def check_search(rates: Sequence[float], steps: int, tolerance: float) -> None:
+    """Refuse, with ValueError, what `overfit_search` cannot search with."""
+    given = " ".join(f"{rate:g}" for rate in rates) or "(none given)"
+    positive = all(math.isfinite(rate) and rate > 0 for rate in rates)
+    if not rates or not positive or len(set(rates)) < len(rates):
+        raise ValueError(
+            f"learning rates {given}: must be different numbers > 0, 1e-4 1e-3 1e-2 say"
+        )
+    if steps < 1:
+        raise ValueError(f"steps = {steps}: must be ≥ 1")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise ValueError(f"tolerance = {tolerance}: must be > 0, {TOLERANCE} say")
+
+
+def about_batch(batch: Batch) -> str:
+    """What there is to learn, in words; that there is nothing, where only one class occurs."""
+    labels = batch[1]
+    cells = (labels != 0).double().mean().item()
+    size = " × ".join(map(str, labels.shape[1:]))
+    words = f"batch: {len(labels)} tile(s) with labels of {size} px, {cells:.1%} of them cell"
+    if 0 < cells < 1:
+        return words
+    return (
+        f"{words}\nwarning: one class only, which a constant prediction learns: the answer below "
+        "says nothing; take a larger --training.input-tile-px or another --seed"
+    )
+
+
+def as_table(found: Sequence[Overfit]) -> str:
+    """One line per rate for a terminal: the step that reached the tolerance, the lowest loss."""
+    lines = [f"{'learning rate':<15}{'reached at step':>16}{'lowest loss':>13}{'diverged':>10}"]
+    for entry in found:
+        reached = "–" if entry.reached_at_step is None else str(entry.reached_at_step)
+        lowest = "–" if entry.lowest_loss is None else f"{entry.lowest_loss:.4f}"
+        diverged = f"step {len(entry.losses)}" if entry.diverged else "no"
+        lines.append(f"{entry.learning_rate:<15g}{reached:>16}{lowest:>13}{diverged:>10}")
+    return "\n".join(lines)
+
+
+def answer(found: Sequence[Overfit], steps: int, tolerance: float) -> str:
+    """In words, whether the batch can be learnt, and from which rate on."""
+    reached = [entry for entry in found if entry.reached_at_step is not None]
+    if reached:
+        least = min(reached, key=lambda entry: entry.learning_rate)
+        return (
+            f"yes, from rate {least.learning_rate:g}: the loss on one batch falls to {tolerance:g} "
+            f"in step {least.reached_at_step}"
+        )
+    finite = [(e.lowest_loss, e.learning_rate) for e in found if e.lowest_loss is not None]
+    if not finite:
+        return "no: at every rate the loss is not finite from the first step on"
+    loss, rate = min(finite)
+    return (
+        f"no: the loss on one batch does not fall to {tolerance:g} in {steps} steps; the lowest is "
+        f"{loss:.4f}, at rate {rate:g}"
+    )
+
+
+def draw(found: Sequence[Overfit], tolerance: float, path: Path, *, title: str = "") -> None:
+    """The loss over the steps at each learning rate, and the tolerance, as a PNG file."""
+    # these take their time to load
+    import matplotlib
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    from unet2015.figures import DPI, FONT, write_png
+
+    style: Any = {**sns.axes_style("ticks"), **FONT}
+    colours = sns.color_palette("viridis", len(found))
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
+        ax = figure.subplots()
+        # before anything is drawn: where there is one value only, no limits could be chosen
+        ax.set(yscale="log", ylim=_shown_losses(found, tolerance))
+        for entry, colour in zip(found, colours, strict=True):
+            losses = [loss for loss in entry.losses if math.isfinite(loss)]
+            label = f"{entry.learning_rate:g}" + " (diverged)" * entry.diverged
+            marker = "o" if len(losses) == 1 else ""
+            ax.plot(range(1, len(losses) + 1), losses, color=colour, marker=marker, label=label)
+            if entry.reached_at_step is not None:
+                ax.plot(entry.reached_at_step, losses[-1], "o", color=colour)
+        ax.axhline(tolerance, color="0.4", linestyle="--", label=f"tolerance {tolerance:g}")
+        ax.set(xlabel="step", ylabel="loss", title=title or "one batch, over and over")
+        ax.legend(title="learning rate", frameon=False)
+        sns.despine(figure)
+        write_png(figure, path)
+
+
+def _shown_losses(found: Sequence[Overfit], tolerance: float) -> tuple[float, float]:
+    """The lowest and highest loss of the picture; what blows up may leave it at the top."""
+    losses = [loss for entry in found for loss in entry.losses if 0 < loss < math.inf]
+    top = 10 * max([tolerance, *(entry.losses[0] for entry in found if entry.losses[0] < math.inf)])
+    return min([tolerance, *losses]) / 1.25, min(1.25 * max([tolerance, *losses]), top)
+
+
+@dataclass(frozen=True)
+class OverfitSearch:
+    """Train on one batch of the EM stack only, at several learning rates: can it be learnt?"""
+
+    experiment: str = "quick"
+    """Settings to start from: quick (two CPU cores), paper (an accelerator), or another file of
+    experiments/. Every setting can be changed below; --training.learning-rate,
+    --training.schedule, --training.steps and the augmentation do not matter here."""
+    data: Path | None = None
+    """Folder with train-volume.tif and train-labels.tif; otherwise $UNET2015_DATA/isbi2012, the
+    per-user cache, or a download."""
+    phantom: bool = False
+    """Use the procedural phantom even where the real stack could be had."""
+    learning_rates: tuple[float, ...] = RATES
+    """Learning rates to try."""
+    steps: int = STEPS
+    """Most steps at one rate."""
+    tolerance: float = TOLERANCE
+    """The loss at which the batch counts as learnt."""
+    seed: int = 0
+    """Seed of initialisation, choice of the batch and drop-out."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    json: Path | None = None
+    """JSON file for the settings and all losses."""
+    figure: Path | None = None
+    """PNG file: the loss over the steps at each rate."""
+    config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
+
+    def run(self) -> None:
+        experiments.load(self.experiment)  # an unknown name is refused before anything is read
+        check_search(self.learning_rates, self.steps, self.tolerance)
+        device = resolve_device(self.device)
+        writable_outputs({"--json": self.json, "--figure": self.figure}, {})
+        from unet2015 import em  # numba takes its time to load
+
+        stack = em.load_stack(self.data, phantom=self.phantom)
+        images = GrayScale.of(stack.train_images).apply(stack.train_images)
+        batch = one_batch(images, stack.train_labels, self.config, seed=self.seed)
+        print(about_batch(batch))
+        found = overfit_search(
+            self.config,
+            batch,
+            self.learning_rates,
+            self.steps,
+            self.tolerance,
+            self.seed,
+            device,
+        )
+        print(as_table(found))
+        if self.figure is not None:
+            source = em.CITATION if stack.name == "isbi2012" else "PHANTOM, not EM data"
+            draw(found, self.tolerance, self.figure, title=f"one batch, over and over\n{source}")
+            print(self.figure)
+        if self.json is not None:
+            self._write(found, stack.name, stack.hashes, device)
+            print(self.json)
+        print(answer(found, self.steps, self.tolerance))
+
+    def _write(
+        self, found: Sequence[Overfit], dataset: str, hashes: dict[str, str], device: str
+    ) -> None:
+        """The JSON file: what was done, with what, and every loss."""
+        assert self.json is not None
+        content = {
+            "experiment": self.experiment,
+            "config": as_dict(self.config),
+            "config_hash": config_hash(self.config),
+            "dataset": dataset,
+            "data_hashes": hashes,
+            "seed": self.seed,
+            "device": device,
+            "steps": self.steps,
+            "tolerance": self.tolerance,
+            "answer": answer(found, self.steps, self.tolerance),
+            "rates": [entry.as_dict() for entry in found],
+            "versions": versions(),
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(self.json, text + "\n")
