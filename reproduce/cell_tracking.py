@@ -35,6 +35,7 @@ from unet2015.cell_tracking_tables import PRESETS, write_cell_tracking
 from unet2015.command_line import option_before_others, resolve_device, run_command
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_tracking
+from unet2015.engine import Engine
 from unet2015.instances import InstanceConfig
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
 
@@ -73,6 +74,7 @@ class Options:
     """auto, cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare training tiles (the result does not depend on it)."""
+    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
         default_factory=ExperimentConfig
@@ -127,6 +129,7 @@ def run(options: Options, data: CellTracking, split: cell_tracking.Split, folder
         name=f"trained on {split.train.name}",
         estimate=options.preset == "paper",
         workers=options.workers,
+        **options.engine.options(),
     )
     if direction is None:
         return  # of several processes, the first alone goes on
@@ -175,6 +178,7 @@ def reproduce(options: Options, data: CellTracking, split: cell_tracking.Split) 
 
 
 def main(options: Options) -> None:
+    options.engine.prepare()
     resolve_device(options.device)
     if options.all_frames and options.hold_out:
         raise ValueError("--all-frames: segments the sequence that is left out; drop --hold-out")

@@ -33,6 +33,7 @@ from unet2015.command_line import (
 )
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.isbi2012 import EMStack, five_folds
+from unet2015.engine import Engine
 from unet2015.evaluation import score_table
 from unet2015.metrics import challenge_scores
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
@@ -73,6 +74,7 @@ class Options:
     """Threads that prepare training tiles (the result does not depend on it)."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
+    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
         default_factory=ExperimentConfig
     )
@@ -87,6 +89,7 @@ class Options:
 def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) -> dict[str, Any]:
     """Everything that was asked for, as the record's fields."""
     common: dict[str, Any] = {
+        **options.engine.options(),
         "seed": options.seed,
         "device": resolve_device(options.device),
         "estimate": options.preset == "paper",
@@ -133,6 +136,7 @@ def check(options: Options) -> tuple[int, ...]:
     if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(5)):
         given = " ".join(map(str, folds)) or "(none given)"
         raise ValueError(f"--folds {given}: must be different numbers 0 … 4")
+    options.engine.prepare()
     resolve_device(options.device)
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")

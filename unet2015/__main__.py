@@ -34,7 +34,10 @@ from unet2015.data.tiff import (
     read_stack,
     write_stack,
 )
+from unet2015.engine import Engine
+from unet2015.image_scale import scaled_size
 from unet2015.memory import prediction_memory_bytes
+from unet2015.numerics import numerics
 from unet2015.overfit import OverfitSearch
 from unet2015.prediction import predict_stack
 from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
@@ -69,10 +72,12 @@ class Train:
     """Threads that prepare training tiles (the result does not depend on it)."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
+    engine: Annotated[Engine, arg(name="")] = field(default_factory=Engine)
     config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
 
     def run(self) -> None:
         experiments.load(self.experiment)  # an unknown name is refused before anything is read
+        self.engine.prepare()
         device = resolve_device(self.device)
         stack = read_stack(self.images)
         labels = _read_labels(self.labels, self.label_kind, stack.shape)
@@ -88,6 +93,7 @@ class Train:
             device=device,
             workers=self.workers,
             tensorboard=self.tensorboard,
+            **self.engine.options(),
             data={
                 "gray_scale": scale.as_dict(),
                 "label_kind": self.label_kind,
@@ -142,8 +148,9 @@ class Predict:
         except ValueError as error:
             raise ValueError(f"{self.checkpoint}: {error}") from error
         _print_memory(checkpoint.config.model, settings, scaled.shape[-2:])
-        slices = predict_stack(network, scaled, settings)
-        write_stack(self.output, np.stack(list(slices)))
+        with numerics(device):
+            slices = list(predict_stack(network, scaled, settings))
+        write_stack(self.output, np.stack(slices))
         print(self.output)
 
 
@@ -262,6 +269,7 @@ def _read_labels(
 
 def _print_memory(model: ModelConfig, settings: PredictionConfig, hw: tuple[int, int]) -> None:
     """Say before the start about how much memory a tile takes, and what bounds it."""
+    hw = scaled_size(hw, model.image_scale)
     tiling = choose_tiling(hw, model, settings.largest_input_tile_px)
     needed = prediction_memory_bytes(model, tiling, precision=settings.precision)
     print(

@@ -27,6 +27,7 @@ from unet2015.config import ExperimentConfig, config_hash, differences
 from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.data.tiff import GrayScale
 from unet2015.metrics import challenge_scores
+from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack
 from unet2015.record import peak_memory_gib, provenance, read_records, write_record
 from unet2015.training import TrainingStopped
@@ -196,7 +197,8 @@ def _predict_again(job: Job, checkpoint: Checkpoint, slices: np.ndarray) -> np.n
     images = GrayScale.from_dict(checkpoint.data["gray_scale"]).apply(slices)
     network = checkpoint.network().to(job.device)
     settings = job.config.prediction
-    return np.stack(list(predict_stack(network, images, settings, description=job.name)))
+    with numerics(job.device):
+        return np.stack(list(predict_stack(network, images, settings, description=job.name)))
 
 
 def thinned(history: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

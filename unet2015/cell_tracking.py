@@ -20,6 +20,7 @@ from unet2015.data.tiff import GrayScale, write_stack
 from unet2015.instances import LARGEST_LABEL, InstanceConfig, count_cells, instances_of
 from unet2015.metrics.segmentation import iou, object_overlaps, segmentation_accuracy
 from unet2015.model import CELL
+from unet2015.numerics import numerics
 from unet2015.prediction import predict_image
 from unet2015.run_folder import predict_once, train_once, training_summary
 from unet2015.samples import cells_of, training_tiles
@@ -222,7 +223,8 @@ def write_masks(
     )
     for t, path in bar:
         image = scale.apply(data.read_frame(sequence, t))
-        probability = predict_image(network, image[None], checkpoint.config.prediction)[CELL]
+        with numerics(device):
+            probability = predict_image(network, image[None], checkpoint.config.prediction)[CELL]
         write_stack(path, as_masks(instances_of(probability, cells)))
     return place
 

@@ -109,7 +109,8 @@ def run_arm(
     )
     network = task.make_network(config.model)
     load_weights(network, checkpoint.model)
-    metrics = task.evaluate(network.eval().to(device))
+    with numerics(device):
+        metrics = task.evaluate(network.eval().to(device))
     summary = {
         "defects": list(arm.defects),
         "epochs": arm.epochs,

@@ -95,6 +95,11 @@ def train(
     check_compile(compile, device)
     about = json.loads(json.dumps(data or {}))  # as it comes back from a checkpoint
     if distributed.count() > 1:
+        if config.training.loss == "logistic_dice":
+            raise ValueError(
+                "training.loss = 'logistic_dice': is of a whole batch, which several processes "
+                "share; start one process, or use 'logistic'"
+            )
         about[PROCESSES] = distributed.count()
     with numerics(device, deterministic=deterministic), _other_processes(output):
         place: Place = distributed.from_writer(

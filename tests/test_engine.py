@@ -1,0 +1,42 @@
+"""The options of the engine reach the training, and what cannot be is refused before it begins."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from tests.tiny import blob_tiles, quietly, settings
+from unet2015 import distributed
+from unet2015.engine import Engine
+from unet2015.numerics import CUBLAS, CUBLAS_VALUES
+
+
+def test_deterministic_prepares_cublas(monkeypatch):
+    monkeypatch.setenv(CUBLAS, "")  # so that it is put back
+    monkeypatch.delenv(CUBLAS)
+    Engine().prepare()
+    assert CUBLAS not in os.environ
+    Engine(deterministic=True).prepare()
+    assert os.environ[CUBLAS] in CUBLAS_VALUES
+
+
+def test_the_options_are_those_of_training(tmp_path):
+    config = settings()
+    plain = quietly(config, blob_tiles(config), tmp_path / "plain")
+    same = quietly(
+        config, blob_tiles(config), tmp_path / "same", **Engine(deterministic=True).options()
+    )
+    assert plain.weights_sha256() == same.weights_sha256()
+
+
+def test_a_loss_of_the_whole_batch_takes_one_process(tmp_path, monkeypatch):
+    config = settings()
+    config = replace(
+        config,
+        model=replace(config.model, classes=1),
+        training=replace(config.training, loss="logistic_dice"),
+    )
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    with pytest.raises(ValueError, match=r"logistic_dice.*one process"):
+        quietly(config, blob_tiles(config), tmp_path)
+    assert not list(tmp_path.iterdir())
