@@ -13,7 +13,7 @@ Most of the data may not be passed on: no picture of them leaves the machine.
 
 import difflib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +25,7 @@ from unet2015 import distributed
 from unet2015.atomic import writable_folder, write_text
 from unet2015.command_line import resolve_device, run_command
 from unet2015.config import differences
+from unet2015.engine import Engine
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
 from unet2015.reimplementation import Arm, System, run_arm, run_name
 from unet2015.reimplementation_tables import write_reimplementations
@@ -57,6 +58,7 @@ class Options:
     """auto, cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare samples (the result does not depend on it)."""
+    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
 
 
 def chosen(options: Options) -> list[tuple[str, System, Arm]]:
@@ -110,6 +112,7 @@ def run(options: Options, name: str, system: System, arm: Arm, folder: Path) -> 
         device=resolve_device(options.device),
         name=f"{name}, {arm.name}",
         workers=options.workers,
+        **options.engine.options(),
         estimate=options.preset == "published",
     )
     published = {found.name: found for found in system.arms("published")}[arm.name]
@@ -137,6 +140,7 @@ def _settings_changed(arm: Arm, published: Arm) -> list[str]:
 
 
 def main(options: Options) -> None:
+    options.engine.prepare()
     resolve_device(options.device)
     if options.seed < 0:
         raise ValueError(f"--seed {options.seed}: must be ≥ 0")

@@ -29,7 +29,7 @@ def make_carvana(folder: Path, views: int = 4) -> Path:
     """32 × 32 px; gray value 40·car + view; the car is the lower half."""
     for part in ("train", "train_masks"):
         (folder / part).mkdir(parents=True)
-    mask = Image.fromarray(np.repeat(np.uint8([0, 255]), 16)[:, None].repeat(32, axis=1))
+    mask = Image.fromarray(np.repeat(np.array([0, 255], np.uint8), 16)[:, None].repeat(32, axis=1))
     for k, car in enumerate(CARS, start=1):
         for view in range(1, views + 1):
             name = f"{car}_{view:02}"

@@ -97,7 +97,7 @@ def test_flips_keep_image_and_labels_together():
         for name, axes in (("none", ()), ("lr", (1,)), ("ud", (0,)), ("both", (0, 1))):
             if np.array_equal(turned_labels, np.flip(labels, axes)):
                 found.add(name)
-                np.testing.assert_array_equal(turned, np.flip(image, [a + 1 for a in axes]))
+                np.testing.assert_array_equal(turned, np.flip(image, tuple(a + 1 for a in axes)))
     assert found == {"none", "lr", "ud", "both"}
 
 

@@ -1,6 +1,7 @@
 """What the re-implementations share: probabilities, the metrics of images and batches, epochs."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,14 +24,14 @@ MODEL = ModelConfig(
 )
 
 
-def arm(epochs: int, *, warmup_epochs: int = 0, **training: object) -> Arm:
+def arm(epochs: int, *, warmup_epochs: int = 0, **training: Any) -> Arm:
     def prepare(data, seed, device):
         raise AssertionError("nothing is prepared")
 
     return Arm("published", settings(**training), epochs, prepare, warmup_epochs=warmup_epochs)
 
 
-def network_of(**fields: object) -> UNet:
+def network_of(**fields: Any) -> UNet:
     """Weights and running statistics that are not those of a new network."""
     network = UNet(replace(MODEL, **fields), seed=1)
     generator = torch.Generator().manual_seed(2)
@@ -120,10 +121,10 @@ def test_the_metrics_of_images_by_hand():
         np.array([[1, 1, 1, 1]]),
     ]
     predicted = [
-        np.float32([[0.9, 0.5, 0.6, 0.1]]),  # 0.5 is not > 0.5: tp 1, fp 1, fn 1
-        np.float32([[0.1, 0.1, 0.1, 0.1]]),  # nothing there, nothing found: 1
-        np.float32([[0.9, 0.1, 0.1, 0.1]]),  # nothing there, something found: 0
-        np.float32([[0.9, 0.9, 0.9, 0.9]]),  # all: 1
+        np.array([[0.9, 0.5, 0.6, 0.1]], np.float32),  # 0.5 is not > 0.5: tp 1, fp 1, fn 1
+        np.array([[0.1, 0.1, 0.1, 0.1]], np.float32),  # nothing there, nothing found: 1
+        np.array([[0.9, 0.1, 0.1, 0.1]], np.float32),  # nothing there, something found: 0
+        np.array([[0.9, 0.9, 0.9, 0.9]], np.float32),  # all: 1
     ]
     found = per_image(truths, predicted)
     assert found["IoU"] == pytest.approx((1 / 3 + 1 + 0 + 1) / 4)
@@ -140,7 +141,11 @@ def test_images_and_predictions_must_be_as_many():
 
 def test_the_soft_dice_of_batches_by_hand():
     truths = [np.array([[1, 0]]), np.array([[1, 1]]), np.array([[0, 1]])]
-    predicted = [np.float32([[0.5, 0.5]]), np.float32([[1, 0.5]]), np.float32([[0.25, 0.75]])]
+    predicted = [
+        np.array([[0.5, 0.5]], np.float32),
+        np.array([[1, 0.5]], np.float32),
+        np.array([[0.25, 0.75]], np.float32),
+    ]
     # first batch: 2·(0.5 + 1 + 0.5) / (3 + 2.5); the second, of one image, counts as much
     expected = (4 / 5.5 + 1.5 / 2) / 2
     assert soft_dice_of_batches(truths, predicted, 2) == pytest.approx(expected)

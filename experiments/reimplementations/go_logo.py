@@ -109,8 +109,9 @@ SYSTEM = System(
     compare="IoU",
     meaning=(
         "The label as published shows the logo at another place and size than the output's "
-        "pixels stand for, so that a network can only learn where it usually is; high "
-        "agreement with those labels is agreement with wrong ones."
+        "pixels stand for. How far off depends on the place, which unpadded convolutions cannot "
+        "know, so that no training makes up for it; high agreement with those labels is agreement "
+        "with wrong ones."
     ),
     data="golang-logo",
     load=load_go_logo,
