@@ -26,14 +26,9 @@ from unet2015.command_line import (
     run_command,
 )
 from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, WeightMapConfig
+from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.isbi2012 import pixel_sha256
-from unet2015.data.tiff import (
-    GrayScale,
-    read_binary_labels,
-    read_instance_labels,
-    read_stack,
-    write_stack,
-)
+from unet2015.data.tiff import read_binary_labels, read_instance_labels, read_stack, write_stack
 from unet2015.engine import Engine
 from unet2015.image_scale import scaled_size
 from unet2015.memory import prediction_memory_bytes
@@ -81,7 +76,7 @@ class Train:
         device = resolve_device(self.device)
         stack = read_stack(self.images)
         labels = _read_labels(self.labels, self.label_kind, stack.shape)
-        scale = _gray_scale(stack, self.images, self.value_range)
+        scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
         tiles = training_tiles(
             scale.apply(stack), labels, self.config, label_kind=self.label_kind, seed=self.seed
         )
@@ -279,11 +274,11 @@ def _print_memory(model: ModelConfig, settings: PredictionConfig, hw: tuple[int,
 
 
 def _gray_scale(
-    stack: np.ndarray, path: Path, value_range: tuple[float, float] | None
+    stack: np.ndarray, path: Path, value_range: tuple[float, float] | None, gray_values: GrayValues
 ) -> GrayScale:
     """The scale of the images, with a warning if they use only a small part of it."""
     try:
-        scale = GrayScale.of(stack, value_range)
+        scale = GrayScale.of(stack, value_range, gray_values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     least, most = float(stack.min()), float(stack.max())

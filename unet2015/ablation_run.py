@@ -24,8 +24,8 @@ from unet2015 import em
 from unet2015.ablation import BASELINE, DIVERGED, FAILED, FINISHED
 from unet2015.checkpoint import CURRENT, PREVIOUS, Checkpoint
 from unet2015.config import ExperimentConfig, config_hash, differences
+from unet2015.data.gray_scale import GrayScale
 from unet2015.data.isbi2012 import EMStack, five_folds
-from unet2015.data.tiff import GrayScale
 from unet2015.metrics import challenge_scores
 from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack

@@ -16,7 +16,8 @@ from unet2015 import distributed
 from unet2015.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import SEQUENCES, AnnotatedSequence, CellTracking
-from unet2015.data.tiff import GrayScale, write_stack
+from unet2015.data.gray_scale import GrayScale
+from unet2015.data.tiff import write_stack
 from unet2015.instances import LARGEST_LABEL, InstanceConfig, count_cells, instances_of
 from unet2015.metrics.segmentation import iou, object_overlaps, segmentation_accuracy
 from unet2015.model import CELL
@@ -127,7 +128,7 @@ def run_direction(
     """
     cells.check(split.scored.images.shape[1:])
     sequence, index = split.train, list(split.train_index)
-    scale = GrayScale.of(sequence.images)
+    scale = GrayScale.of(sequence.images, gray_values=config.training.gray_values)
     tiles = training_tiles(
         scale.apply(sequence.images[index]),
         sequence.instances[index],

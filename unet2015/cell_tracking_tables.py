@@ -40,9 +40,9 @@ SOURCES = (
 )
 SELECTION = """\
 - Of the settings of `quick`, some are those of the EM challenge's `quick` (chosen on slices of the
-  EM stack); learning rate, class weights, image size and cores were chosen on held-out frames of
-  sequence 01 of both sets (experiments/cell_tracking_quick.py). What the paper leaves open was set
-  for `paper` without a run.
+  EM stack); learning rate, class weights, gray values, image size and cores were chosen on
+  held-out frames of sequence 01 of both sets (experiments/cell_tracking_quick.py). What the paper
+  leaves open was set for `paper` without a run.
 - `--hold-out N` trains without the last N annotated frames of the training sequence and scores
   those, so that settings can be chosen without the sequence that is left out. Such runs stand
   below and in no other table. A setting chosen on held-out frames of 01 has seen frames that the

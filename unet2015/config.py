@@ -156,6 +156,10 @@ class TrainingConfig:
     """L2 penalty; not in the paper."""
     gradient_clip: float | None = None
     """Largest gradient norm, or None; not in the paper."""
+    gray_values: Literal["type", "percentiles"] = "type"
+    """Which gray values are black and white. 'type': the range of the images' type (release:
+    value / 255). 'percentiles': the 0.1st and 99.9th of the training images, clipped beyond (our
+    choice, for images of little contrast, on which a short training is still at its start)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """'bfloat16': autocast of the network's forward and backward pass; the loss stays float32."""
 
@@ -227,6 +231,7 @@ ADDED_LATER = (
     ("augmentation", "displacement_interpolation"),
     ("augmentation", "position"),
     ("training", "loss"),
+    ("training", "gray_values"),
     ("training", "positive_weight"),
     ("training", "final_learning_rate"),
 )

@@ -18,8 +18,8 @@ from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data import isbi2012
 from unet2015.data import phantom as phantoms
+from unet2015.data.gray_scale import GrayScale
 from unet2015.data.isbi2012 import EMStack
-from unet2015.data.tiff import GrayScale
 from unet2015.history import HISTORY
 from unet2015.metrics import challenge_scores
 from unet2015.model import valid_output_size
@@ -95,7 +95,7 @@ def run_part(
     if held_out is None and stack.test_images is None:
         raise ValueError(f"{stack.source}: has no test volume to predict")
     trained_on = [k for k in range(len(stack.train_images)) if k not in (held_out or ())]
-    scale = GrayScale.of(stack.train_images)
+    scale = GrayScale.of(stack.train_images, gray_values=config.training.gray_values)
     images = scale.apply(stack.train_images[trained_on])
     tiles = training_tiles(images, stack.train_labels[trained_on], config, seed=seed)
     # only what training sees: a test volume that came later does not make it another run

@@ -23,7 +23,7 @@ from unet2015.atomic import writable_outputs, write_text
 from unet2015.batches import Batch, collate
 from unet2015.command_line import resolve_device
 from unet2015.config import AugmentationConfig, ExperimentConfig, as_dict, config_hash
-from unet2015.data.tiff import GrayScale
+from unet2015.data.gray_scale import GrayScale
 from unet2015.numerics import numerics
 from unet2015.record import versions
 from unet2015.samples import training_tiles
@@ -303,7 +303,9 @@ class OverfitSearch:
         from unet2015 import em  # numba takes its time to load
 
         stack = em.load_stack(self.data, phantom=self.phantom)
-        images = GrayScale.of(stack.train_images).apply(stack.train_images)
+        gray_values = self.config.training.gray_values
+        scale = GrayScale.of(stack.train_images, gray_values=gray_values)
+        images = scale.apply(stack.train_images)
         batch = one_batch(images, stack.train_labels, self.config, seed=self.seed)
         print(about_batch(batch))
         found = overfit_search(

@@ -16,7 +16,8 @@ from unet2015.batches import TileSource
 from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig
 from unet2015.cuda_step import Compile
-from unet2015.data.tiff import GrayScale, read_stack, write_stack
+from unet2015.data.gray_scale import GrayScale
+from unet2015.data.tiff import read_stack, write_stack
 from unet2015.estimate import seconds_per_step
 from unet2015.history import dead_start_steps
 from unet2015.numerics import numerics

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from unet2015.data.tiff import (
-    GrayScale,
-    gray_range,
-    read_binary_labels,
-    read_instance_labels,
-    scale_gray,
-)
+from unet2015.data.gray_scale import GrayScale, gray_range, scale_gray
+from unet2015.data.tiff import read_binary_labels, read_instance_labels
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
-"""Image and label stacks as TIFF files, and the one rule that turns gray values into the input.
+"""Image and label stacks as TIFF files.
 
 A file is read whole or not at all, and written in one step.
 """
 
 import logging
-import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 import tifffile
@@ -18,7 +16,6 @@ import tifffile
 from unet2015.atomic import write_atomically
 
 SHORT_OF_THE_FILE = "the file is truncated or damaged; copy or download it again"
-VALUE_RANGE = "give the values of black and white with --value-range LOW HIGH"
 
 
 def read_stack(path: str | Path) -> np.ndarray:
@@ -128,105 +125,6 @@ def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = 
                 f"numbers from 0 (background) to {largest}"
             )
     return stack.astype(np.int32)
-
-
-def gray_range(
-    dtype: np.dtype | str, given: tuple[float, float] | None = None
-) -> tuple[float, float]:
-    """The gray values that count as black (0) and white (1) for stacks of `dtype`.
-
-    `given` if there is one; otherwise, not in the paper, our choice, because it does not depend on
-    the image: the full range of uint8 (0, 255) and uint16 (0, 65535), and (0, 1) for floats.
-    Raises ValueError for dtypes that need `given`, and unless low < high, both finite.
-    """
-    kind = np.dtype(dtype)
-    if given is not None:
-        low, high = float(given[0]), float(given[1])
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(
-                f"--value-range {low:g} {high:g}: must be two finite numbers, LOW below HIGH"
-            )
-        return low, high
-    if kind.name in ("uint8", "uint16"):
-        return 0.0, float(np.iinfo(kind).max)
-    if kind.kind == "f":
-        return 0.0, 1.0
-    raise ValueError(f"stack of dtype {kind}: has no gray range of its own; {VALUE_RANGE}")
-
-
-def scale_gray(stack: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
-    """(value - low) / (high - low) for each gray value, float32 in [0, 1], of any shape.
-
-    Raises ValueError for NaN or infinite values and for values outside `value_range`: nothing is
-    clipped unseen.
-    """
-    low, high = gray_range(stack.dtype, value_range)
-    if stack.size:
-        least, most = float(np.min(stack)), float(np.max(stack))
-        if not (math.isfinite(least) and math.isfinite(most)):
-            raise ValueError(
-                "stack has NaN or infinite values; replace them, by the values next to them, say, "
-                f"and {VALUE_RANGE} if it is not 0 1"
-            )
-        if least < low or most > high:
-            raise ValueError(
-                f"stack has values from {least:g} to {most:g}, outside {low:g} to {high:g}; clip "
-                f"them or {VALUE_RANGE}"
-            )
-    # integers up to 16 bits are exact in float32; the difference of longer numbers is not
-    scaled = np.subtract(stack, low, dtype=np.result_type(stack.dtype, np.float32))
-    scaled /= high - low
-    return scaled.astype(np.float32, copy=False)
-
-
-@dataclass(frozen=True)
-class GrayScale:
-    """How the gray values of one kind of stack become the network's input; kept in checkpoints."""
-
-    low: float
-    """The gray value that becomes 0."""
-    high: float
-    """The gray value that becomes 1."""
-    dtype: str
-    """The NumPy name of the stack's dtype: the same numbers mean another gray in another dtype."""
-
-    def __post_init__(self) -> None:
-        gray_range(self.dtype, (self.low, self.high))
-
-    @classmethod
-    def of(cls, stack: np.ndarray, value_range: tuple[float, float] | None = None) -> Self:
-        """The scale of `stack`: `value_range` if given, otherwise as `gray_range`.
-
-        Raises ValueError, as `scale_gray`, for a stack to which the scale cannot be applied.
-        """
-        scale = cls(*gray_range(stack.dtype, value_range), dtype=stack.dtype.name)
-        scale.apply(stack)
-        return scale
-
-    def apply(self, stack: np.ndarray) -> np.ndarray:
-        """The stack's gray values as float32 in [0, 1], see `scale_gray`.
-
-        Raises ValueError for a stack of another dtype than the scale was made for.
-        """
-        if stack.dtype.name != self.dtype:
-            raise ValueError(
-                f"stack has dtype {stack.dtype.name}, but the gray scale ({self.low:g} to "
-                f"{self.high:g}) was made for {self.dtype}; convert the stack to {self.dtype}"
-            )
-        return scale_gray(stack, (self.low, self.high))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Low, high and dtype, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The scale from `as_dict`'s output; ValueError for missing or unknown entries."""
-        if set(values) != {"low", "high", "dtype"}:
-            raise ValueError(
-                f"gray scale has the entries {sorted(values)}; must be dtype, high and low"
-            )
-        return cls(float(values["low"]), float(values["high"]), str(values["dtype"]))
 
 
 class _Refused(Exception):
