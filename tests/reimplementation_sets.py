@@ -7,9 +7,11 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from experiments.reimplementations.nuclei import IMAGES
+
 PATIENTS = ("TCGA_AA_0001_20000101", "TCGA_BB_0002_20000101", "TCGA_CC_0003_20000101")
 CARS = ("00aa", "11bb", "22cc", "33dd", "44ee")
-IMAGE_IDS = ("0a", "0b", "0c", "0d", "0e", "0f")
+IMAGE_IDS = tuple(f"{prefix}{0:056}" for part in IMAGES.values() for prefix in part)
 
 
 def make_lgg(folder: Path, slices: Sequence[int] = range(1, 13)) -> Path:
@@ -40,19 +42,16 @@ def make_carvana(folder: Path, views: int = 4) -> Path:
 
 
 def make_nuclei(folder: Path) -> Path:
-    """Six images, 160 × 240 px, of three nuclei: a.png is the left third of the lower half."""
+    """18 images, 160 × 240 px, of three nuclei: a.png is the left third of the lower half."""
     for k, name in enumerate(IMAGE_IDS, start=1):
         place = folder / "stage1_train" / name
         for part in ("images", "masks"):
             (place / part).mkdir(parents=True)
-        Image.fromarray(_gray(30 * k, 160, 240)).save(place / "images" / f"{name}.png")
+        Image.fromarray(_gray(10 * k, 160, 240)).save(place / "images" / f"{name}.png")
         for third, letter in enumerate("abc"):
             mask = np.zeros((160, 240), np.uint8)
             mask[80:, 80 * third : 80 * third + 80] = 255
             Image.fromarray(mask).save(place / "masks" / f"{letter}.png")
-    lines = [f"train\t{name}" for name in IMAGE_IDS[:4]]
-    lines += [f"validation\t{name}" for name in IMAGE_IDS[4:]]
-    (folder / "split_swodesh-2001_Unet-Scratch.txt").write_text("\n".join(lines) + "\n")
     return folder
 
 

@@ -5,6 +5,7 @@ Those of the unpadded networks (EM, Go logo) are in test_unpadded_defects.py.
 
 import math
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -157,7 +158,7 @@ def test_nuclei_the_first_mask_is_missing_from_labels_and_their_metric(tmp_path,
     monkeypatch.setattr(nuclei, "probabilities", right)
     for name, labels, iou in (("published", without, 2 / 3), ("mended", whole, 1.0)):
         task = arm(nuclei, name).prepare(folder, 0, "cpu")
-        assert task.counts == {"trained on": "4 images", "scored": "2 images"}
+        assert task.counts == {"trained on": "12 images", "scored": "6 images"}
         for example in samples(task).examples:
             np.testing.assert_array_equal(example.labels, labels)
         judged = task.evaluate(UNet())
@@ -168,14 +169,12 @@ def test_nuclei_the_first_mask_is_missing_from_labels_and_their_metric(tmp_path,
         assert judged["honest"]["IoU"] == 1
 
 
-def test_nuclei_a_missing_split_is_found_before_anything_is_trained(tmp_path):
+def test_nuclei_a_missing_image_is_found_before_anything_is_trained(tmp_path):
     folder = make_nuclei(tmp_path)
-    split = folder / "split_swodesh-2001_Unet-Scratch.txt"
-    split.write_text(split.read_text() + "train\tffff\n")
-    with pytest.raises(ValueError, match="ffff"):
-        nuclei.SYSTEM.load(folder)
-    split.unlink()
-    with pytest.raises(FileNotFoundError, match="split_swodesh"):
+    prefix = nuclei.IMAGES["validation"][2]
+    (gone,) = (folder / "stage1_train").glob(f"{prefix}*")
+    shutil.rmtree(gone)
+    with pytest.raises(ValueError, match=prefix):
         nuclei.SYSTEM.load(folder)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
-from unet2015.data.nuclei import SPLIT, load_nuclei, read_nuclei, read_split
+from unet2015.data.nuclei import load_nuclei, read_nuclei
 from unet2015.data.pairs import Pair, PairSet, choose
 from unet2015.examples import Example, ExampleSequence, examples_of, rotate_and_flip
 from unet2015.metrics.segmentation import iou
@@ -28,6 +28,31 @@ from unet2015.reimplementation import (
 
 HEIGHT, WIDTH, EPOCHS, BATCH = 160, 240, 20, 4
 FIRST_MASK = "the alphabetically first mask of every image is left out (theirs: 17 of 18 images)"
+IMAGES = {
+    "train": (
+        "5d58600e",
+        "5d75a639",
+        "5ddbfba2",
+        "5e263abf",
+        "5ef4442e",
+        "5f9d29d6",
+        "6aa7dd0c",
+        "6ab24e7e",
+        "6af82abb",
+        "6b0ac2ab",
+        "6b61ab2e",
+        "6b6d4e6f",
+    ),
+    "validation": (
+        "00ae65c1",
+        "0a7d30b2",
+        "0acd2c22",
+        "0b0d5771",
+        "0b2e702f",
+        "0bda515e",
+    ),
+}
+"""Its 12 + 6 images, by the first eight digits of their ImageIds (its folder microscope_data)."""
 PUBLISHED = ExperimentConfig(
     model=ModelConfig(
         in_channels=3,
@@ -60,21 +85,27 @@ def read_without(pair: Pair, *, first: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load(data: Path | None) -> PairSet:
-    """The set, with its split file and all 18 images of it, or an error as what reads them."""
+    """The set with the system's 18 images in it; ValueError names those that are missing."""
     nuclei = load_nuclei(data)
-    for names in read_split(nuclei.folder / SPLIT).values():
-        choose(nuclei.pairs, names)
+    for part in IMAGES:
+        of_part(nuclei, part)
     return nuclei
+
+
+def of_part(nuclei: PairSet, part: str) -> PairSet:
+    """The system's images of 'train' or 'validation'."""
+    by_prefix = {pair.name[:8]: pair.name for pair in nuclei.pairs}
+    names = [by_prefix.get(prefix, f"{prefix}…") for prefix in IMAGES[part]]
+    return replace(nuclei, pairs=choose(nuclei.pairs, names))
 
 
 def prepare(data: Path | None, seed: int, device: str, *, first: int) -> Task:
     """The system's own 12 + 6 images."""
     nuclei = load(data)
-    split = read_split(nuclei.folder / SPLIT)
 
     def examples(part: str, left_out: int) -> list[Example]:
-        chosen = replace(nuclei, pairs=choose(nuclei.pairs, split[part]))
-        return examples_of(chosen, HEIGHT, WIDTH, partial(read_without, first=left_out))
+        read = partial(read_without, first=left_out)
+        return examples_of(of_part(nuclei, part), HEIGHT, WIDTH, read)
 
     trained, scored = examples("train", first), examples("validation", 0)
     with_their_labels = examples("validation", first)
