@@ -40,7 +40,7 @@ SOURCES = (
 )
 SELECTION = """\
 - Of the settings of `quick`, some are those of the EM challenge's `quick` (chosen on slices of the
-  EM stack); learning rate, class weights, gray values, image size and cores were chosen on
+  EM stack); normalisation, class weights, gray values, image size and cores were chosen on
   held-out frames of sequence 01 of both sets (experiments/cell_tracking_quick.py). What the paper
   leaves open was set for `paper` without a run.
 - `--hold-out N` trains without the last N annotated frames of the training sequence and scores

@@ -29,7 +29,7 @@ from unet2015.reimplementation import (
     soft_dice_of_batches,
 )
 
-HEIGHT, WIDTH, EPOCHS, QUICK_EPOCHS, BATCH, EVAL_BATCH, SHARE = 160, 240, 5, 12, 64, 16, 0.2
+HEIGHT, WIDTH, EPOCHS, QUICK_EPOCHS, BATCH, EVAL_BATCH, SHARE = 160, 240, 5, 8, 64, 16, 0.2
 HALF_SCALE = "the skips carry the pooled maps, padded with zeros"
 TWO_SIGMOIDS = "the loss takes the sigmoid of what is a probability already"
 LEAK = "its own validation has views of the cars that it trains on"

@@ -16,7 +16,7 @@ from unet2015.examples import ExampleSequence, examples_of, split_off
 from unet2015.model import UNet
 from unet2015.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
 
-SIDE, EPOCHS, QUICK_EPOCHS, BATCH = 256, 50, 12, 16
+SIDE, EPOCHS, QUICK_EPOCHS, BATCH = 256, 50, 8, 16
 SCORED = 729 / 3929
 UNSEEN = 0.25
 """Share of the patients that no arm trains on (ours)."""

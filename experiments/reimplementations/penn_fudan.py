@@ -14,7 +14,7 @@ from unet2015.examples import ExampleSequence, examples_of, split_off
 from unet2015.model import UNet
 from unet2015.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
 
-SIDE, EPOCHS, QUICK_EPOCHS, WARMUP_EPOCHS, BATCH, SHARE = 320, 50, 8, 4, 10, 0.2
+SIDE, EPOCHS, QUICK_EPOCHS, WARMUP_EPOCHS, BATCH, SHARE = 320, 50, 5, 4, 10, 0.2
 TRAIN_MODE = "validation in training mode"
 SPLIT = "a fifth of the images is scored, drawn anew (the split it used was not found)"
 PUBLISHED = ExperimentConfig(
