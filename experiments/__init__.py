@@ -1,8 +1,9 @@
 """One short file per experiment: only its difference from the faithful baseline `paper`.
 
 Each file holds `EXPERIMENT`, an `unet2015.config.ExperimentConfig`; the file's name is the
-experiment's name in paths, records and tables. The file of an ablation also holds `change`, which
-makes the same difference to any configuration, and its first line is the question that it answers.
+experiment's name in paths, records and tables. One of cell tracking may hold `INSTANCES`, how cells
+are found. The file of an ablation also holds `change`, which makes the same difference to any
+configuration, and its first line is the question that it answers.
 """
 
 import difflib
@@ -11,6 +12,7 @@ import pkgutil
 from types import ModuleType
 
 from unet2015.config import ExperimentConfig
+from unet2015.instances import InstanceConfig
 
 
 def names() -> list[str]:
@@ -23,8 +25,13 @@ def load(name: str) -> ExperimentConfig:
     return _module(name, names()).EXPERIMENT
 
 
+def instances(name: str) -> InstanceConfig:
+    """How an experiment finds cells in the probability; an unknown name raises as `load`."""
+    return getattr(_module(name, names()), "INSTANCES", InstanceConfig())
+
+
 def arms() -> list[str]:
-    """The names of the ablations of the EM challenge, sorted."""
+    """The names of the ablations, without those of the cell tracking sets alone, sorted."""
     candidates = [name for name in names() if not name.startswith("cell_tracking")]
     return [name for name in candidates if hasattr(_module(name, [name]), "change")]
 

@@ -1,21 +1,27 @@
-"""Which part of the recipe matters: one difference from the baseline at a time, on the EM stack.
+"""Which part of the recipe matters: one difference from the baseline at a time.
 
     python reproduce/ablations.py --preset quick                  # two CPU cores, about 45 minutes
     python reproduce/ablations.py --preset quick --arms all       # every arm, several hours
     python reproduce/ablations.py --preset paper --workers 4      # needs accelerators
+    python reproduce/ablations.py --dataset DIC-C2DH-HeLa         # 16 runs of about 12 minutes
+
+On the EM stack unless told otherwise; --dataset PhC-C2DH-U373 or DIC-C2DH-HeLa takes a cell
+tracking set. There, a fold is a direction: fold 1 is trained on sequence 01 and scored on 02, fold
+2 is trained on 02 and scored on 01.
 
 Every arm is a file in experiments/. It is run on the same folds, with the same seeds, sequence of
 samples, number of steps and learning rate as the baseline, and compared with it pair by pair. Arms
 that differ in prediction only use the baseline's networks.
 
-What it leaves: one record per arm, fold and seed in results/runs/; results/ablations.md and
-results/figures/ablations_*.png, made from the records alone; checkpoints in runs/. The same command
-continues where it was cut off, and does nothing twice. With `--workers` or `--scheduler` the runs
-are spread over processes, GPUs or machines by Dask; all need the same files.
+What it leaves: one record per arm, fold and seed in results/runs/; results/ablations.md (of a cell
+tracking set, results/ablations_<dataset>.md) and results/figures/ablations_*.png, made from the
+records alone; checkpoints in runs/. The same command continues where it was cut off, and does
+nothing twice. With `--workers` or `--scheduler` the runs are spread over processes, GPUs or
+machines by Dask; all need the same files.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,18 +32,21 @@ import tyro
 import experiments
 from unet2015 import distributed
 from unet2015.ablation import BASELINE, FINISHED, refuse_mixture
+from unet2015.ablation_data import SETS, Data, cells_fit
 from unet2015.ablation_run import Job, run_jobs, training_hashes
 from unet2015.ablation_tables import write_ablations
 from unet2015.atomic import writable_folder
 from unet2015.command_line import option_before_others, resolve_device, run_command
 from unet2015.config import ExperimentConfig, config_hash
-from unet2015.data.isbi2012 import EMStack, load_isbi2012
+from unet2015.data.cell_tracking import RELEASES, load_cell_tracking
+from unet2015.data.isbi2012 import load_isbi2012
 from unet2015.data.phantom import phantom_stack
+from unet2015.instances import InstanceConfig
 from unet2015.model import valid_output_size
 from unet2015.record import code_version, command_line, read_records
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-BASES = {"quick": "ablation_quick", "paper": "paper"}
+PRESETS = ("quick", "paper")
 ASKED = ("batch_norm", "same_padding", "no_rotation")
 """The arms that `quick` runs unless told otherwise."""
 
@@ -55,13 +64,15 @@ class Options:
     arms: tuple[str, ...] = ()
     """Names of experiments, or 'all'; default: batch_norm same_padding no_rotation for quick, all
     for paper. The baseline is always run."""
-    dataset: Literal["isbi2012", "phantom"] = "isbi2012"
-    """isbi2012; quick takes the phantom where there is none. phantom: a page of its own."""
+    dataset: Literal["isbi2012", "phantom", "PhC-C2DH-U373", "DIC-C2DH-HeLa"] = "isbi2012"
+    """isbi2012, the EM stack; quick takes the phantom where there is none. The phantom and each
+    cell tracking set have a page of their own."""
     data: Path | None = None
-    """Folder with train-volume.tif and train-labels.tif; otherwise $UNET2015_DATA/isbi2012, the
-    per-user cache, or a download."""
+    """Folder with train-volume.tif and train-labels.tif, or the cell tracking set's (or what holds
+    it); otherwise $UNET2015_DATA/<dataset>, the per-user cache, or a download."""
     folds: tuple[int, ...] = (1, 4)
-    """Held-out folds, 0-4; 0 is for choosing settings."""
+    """EM stack: held-out folds, 0-4; 0 is for choosing settings. Cell tracking, where 1 2 is the
+    default: directions, 1 = train on 01 and score 02, 2 = train on 02 and score 01."""
     seeds: tuple[int, ...] = (0, 1)
     """Seeds of initialisation, sample order, augmentation and drop-out."""
     workers: int = 0
@@ -76,19 +87,32 @@ class Options:
     """Folder of the records, the page and the figures."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    instances: InstanceConfig = field(default_factory=InstanceConfig)
+    """How cells are found, on a cell tracking set."""
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
         default_factory=ExperimentConfig
     )
 
     @property
+    def base(self) -> str:
+        """The file in experiments/ that is the baseline."""
+        return SETS[self.dataset].bases[self.preset]
+
+    @property
     def preset_in_record(self) -> str:
         """The preset, marked where its settings were changed on the command line."""
-        changed = self.config != experiments.load(BASES[self.preset])
+        changed = self.config != experiments.load(self.base)
+        changed = changed or self.instances != experiments.instances(self.base)
         return f"{self.preset}, changed" if changed else self.preset
 
 
-def data_loader(options: Options) -> Callable[[], EMStack]:
-    """What gives the EM stack, here and in workers; for quick, the phantom where there is none."""
+def data_loader(options: Options) -> Callable[[], Data]:
+    """What gives the data, here and in workers; for quick, the phantom where is no EM stack."""
+    if options.dataset in RELEASES:
+        folder = options.data
+        if folder is not None and (folder / options.dataset).is_dir():
+            folder = folder / options.dataset
+        return partial(load_cell_tracking, options.dataset, folder)
     phantom = partial(phantom_stack, seed=0)
     if options.dataset == "phantom":
         if options.preset == "paper":
@@ -119,7 +143,10 @@ def configurations(options: Options) -> dict[str, ExperimentConfig]:
         if config != base:
             found[name] = config
         elif "all" not in asked:
-            raise ValueError(f"--arms {name}: preset {options.preset} has this in its baseline")
+            raise ValueError(
+                f"--arms {name}: changes nothing, as preset {options.preset} has this in its "
+                f"baseline on {options.dataset} (experiments/{options.base}.py)"
+            )
     for config in found.values():
         model = config.model
         valid_output_size(config.training.input_tile_px, model.depth, model.padding)
@@ -128,14 +155,23 @@ def configurations(options: Options) -> dict[str, ExperimentConfig]:
 
 def check(options: Options) -> None:
     """Refuse what cannot be run, before anything long begins."""
-    for name, numbers, most in (("folds", options.folds, 4), ("seeds", options.seeds, 2**31)):
+    limits = SETS[options.dataset].fold_limits
+    for name, numbers, (least, most) in (
+        ("folds", options.folds, limits),
+        ("seeds", options.seeds, (0, 2**31)),
+    ):
         if (
             not numbers
             or len(set(numbers)) < len(numbers)
-            or not 0 <= min(numbers) <= most >= max(numbers)
+            or not least <= min(numbers) <= max(numbers) <= most
         ):
             shown = " ".join(map(str, numbers))
-            raise ValueError(f"--{name} {shown}: must be different numbers 0 … {most}")
+            raise ValueError(f"--{name} {shown}: must be different numbers {least} … {most}")
+    if options.dataset not in RELEASES and options.instances != InstanceConfig():
+        raise ValueError(
+            f"--instances: no cells are found on {options.dataset}; drop it, or give --dataset "
+            f"{' or '.join(RELEASES)}"
+        )
     if options.workers < 0 or (options.workers and options.scheduler):
         raise ValueError(
             f"--workers {options.workers}: must be ≥ 0, and 0 with --scheduler, whose workers run"
@@ -146,17 +182,10 @@ def check(options: Options) -> None:
     writable_folder(options.results / "runs", "--results")
 
 
-def main(options: Options) -> None:
-    check(options)
-    configs, device, code = configurations(options), resolve_device(options.device), code_version()
-    load = data_loader(options)
-    stack = load()
-    print(f"data: {stack.source}")
-    if not options.allow_mixed:
-        new = {"data_hashes": training_hashes(stack), **code}
-        table = (options.preset_in_record, stack.name, config_hash(options.config))
-        refuse_mixture(read_records(options.results / "runs", "ablation"), new, table)
-    jobs = [
+def jobs_of(options: Options, configs: Mapping[str, ExperimentConfig]) -> list[Job]:
+    """The runs of all arms on all folds with all seeds."""
+    device, code = resolve_device(options.device), code_version()
+    return [
         Job(
             arm=arm,
             question="" if arm == BASELINE else experiments.question(arm),
@@ -170,11 +199,25 @@ def main(options: Options) -> None:
             device=device,
             command=command_line(),
             code=code,
+            cells=options.instances,
         )
         for fold in options.folds
         for seed in options.seeds
         for arm, config in configs.items()
     ]
+
+
+def main(options: Options) -> None:
+    check(options)
+    configs = configurations(options)
+    jobs, load = jobs_of(options, configs), data_loader(options)
+    data = load()
+    print(f"data: {data.source}")
+    cells_fit(data, options.instances)
+    if not options.allow_mixed:
+        new = {"data_hashes": training_hashes(data), **jobs[0].code}
+        table = (options.preset_in_record, data.name, config_hash(options.config))
+        refuse_mixture(read_records(options.results / "runs", "ablation"), new, table)
     print(f"{len(jobs)} runs: {', '.join(configs)}; folds {options.folds}, seeds {options.seeds}")
     outcomes = run_jobs(jobs, load, workers=options.workers, scheduler=options.scheduler)
     pages = write_ablations(options.results, allow_mixed=options.allow_mixed)
@@ -184,9 +227,17 @@ def main(options: Options) -> None:
 
 
 def options_from(argv: list[str] | None = None) -> Options:
-    """The command line; the preset decides the defaults of all settings."""
-    preset = option_before_others("--preset", tuple(BASES), argv)
-    default = Options(preset=preset, config=experiments.load(BASES[preset]))  # type: ignore[arg-type]
+    """The command line; preset and data set decide the defaults of all settings."""
+    preset = option_before_others("--preset", PRESETS, argv)
+    dataset = option_before_others("--dataset", tuple(SETS), argv)
+    base = SETS[dataset].bases[preset]
+    default = Options(
+        preset=preset,  # type: ignore[arg-type]
+        dataset=dataset,  # type: ignore[arg-type]
+        folds=SETS[dataset].folds,
+        instances=experiments.instances(base),
+        config=experiments.load(base),
+    )
     return tyro.cli(Options, args=argv, default=default, description=__doc__)
 
 

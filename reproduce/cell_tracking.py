@@ -99,8 +99,7 @@ def settings_of(preset: str, arm: str) -> ExperimentConfig:
 
 def cells_of(preset: str) -> InstanceConfig:
     """How a preset finds the cells in the probability."""
-    module = import_module(f"experiments.{PRESETS[preset]}")
-    return getattr(module, "INSTANCES", InstanceConfig())
+    return experiments.instances(PRESETS[preset])
 
 
 def load(options: Options) -> list[CellTracking]:

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 import experiments
 from tests.ablation_records import ablation_record, grid
-from unet2015.ablation import METRICS, Interval, difference, interval, sections
+from unet2015.ablation import EM_METRICS, Interval, difference, interval, metrics_of, sections
 from unet2015.config import config_hash, differences
 
 
@@ -93,13 +93,34 @@ def test_a_run_without_scores_is_in_no_pair_but_counted():
 
 
 def test_higher_is_better_for_v_rand_only():
-    better = {name for name, (_, _, sign) in METRICS.items() if sign > 0}
+    better = {name for name, (_, _, sign) in EM_METRICS.items() if sign > 0}
     assert better == {"v_rand_thinned", "v_info_thinned"}
     base = [ablation_record("baseline", 1, s, rand=0.3) for s in range(4)]
     arm = [ablation_record("gelu", 1, s, rand=0.2 - 0.01 * s) for s in range(4)]
     assert difference(arm, base, "rand_error").verdict == "better"
     assert difference(arm, base, "v_rand_thinned").verdict == "better"
     assert difference(base, arm, "rand_error").verdict == "worse"
+
+
+@pytest.mark.parametrize("dataset", ["PhC-C2DH-U373", "DIC-C2DH-HeLa"])
+def test_cells_are_compared_in_seg_iou_and_merged_cells(dataset):
+    better = {name: sign for name, (_, _, sign) in metrics_of(dataset).items()}
+    assert better == {"seg": 1, "foreground_iou": 1, "merged_share": -1}
+    records = grid(("gelu",), folds=(1, 2), dataset=dataset) + grid(("gelu",))
+    cells, em = sorted(sections(records), key=lambda section: section.dataset)
+    assert [d.metric for d in em.arms[0].differences] == list(EM_METRICS)
+    found = {d.metric: d for d in cells.arms[0].differences}
+    assert found.keys() == better.keys()
+    # the made figures of the arm are better than the baseline's, each in its own sense
+    assert min(found["seg"].values) > 0 > max(found["merged_share"].values)
+    assert {d.verdict for d in found.values()} == {"better"}
+    assert found["seg"].pairs == ((1, 0), (1, 1), (2, 0), (2, 1))
+
+
+def test_cells_found_otherwise_share_no_section():
+    records = grid(("gelu",), folds=(1, 2), dataset="DIC-C2DH-HeLa")
+    other = [record | {"scores_protocol": "SEG, min30"} for record in records]
+    assert len(sections([*records, *other])) == 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT
-from unet2015 import ablation_run
+from unet2015 import ablation_data, ablation_run
 from unet2015.ablation_run import Job, find_record, run_job, run_jobs, thinned
 from unet2015.checkpoint import CURRENT, WEIGHTS
 from unet2015.config import (
@@ -97,7 +97,7 @@ def test_a_diverging_run_is_a_result_and_the_others_go_on(tmp_path):
 def test_a_failed_run_is_recorded_and_tried_again(tmp_path, monkeypatch):
     stack = SMALL()
     with monkeypatch.context() as patch:
-        patch.setattr(ablation_run, "challenge_scores", lambda *_: 1 / 0)
+        patch.setattr(ablation_data, "challenge_scores", lambda *_: 1 / 0)
         assert run_job(job(tmp_path), stack) == "failed"
     (record,) = read_records(tmp_path / "records")
     assert record["reason"].startswith("ZeroDivisionError")
@@ -109,7 +109,7 @@ def test_a_signal_ends_the_command_and_leaves_no_record(tmp_path, monkeypatch):
     def stopped(*_: object, **__: object) -> None:
         raise TrainingStopped("stopped by SIGINT after step 3 of 4; the same command continues")
 
-    monkeypatch.setattr(ablation_run.em, "run_part", stopped)
+    monkeypatch.setattr(ablation_data.em, "run_part", stopped)
     with pytest.raises(TrainingStopped, match="SIGINT"):
         run_jobs([job(tmp_path)], SMALL)
     assert not (tmp_path / "records").exists()

@@ -12,15 +12,19 @@ from unet2015.record import write_record
 NUMBER = re.compile(r"(?<![\w^])[+-]?\d+(?:\.\d+)?")
 
 
+HELA, U373 = "DIC-C2DH-HeLa", "PhC-C2DH-U373"
+
+
 def page(records, **options):
     return ablations_page(sections(records, **options))
 
 
+@pytest.mark.parametrize("dataset", ["isbi2012", HELA])
 @pytest.mark.parametrize("outcome", ["finished", "diverged", "failed"])
-def test_every_number_in_a_paragraph_is_a_cell_of_the_arms_row(outcome):
-    records = grid(("gelu", "silu", "no_border_weight"))
-    records.append(ablation_record("silu", 0, 0, outcome=outcome))
-    records.append(ablation_record("pysilu", 1, 0, outcome=outcome))
+def test_every_number_in_a_paragraph_is_a_cell_of_the_arms_row(outcome, dataset):
+    records = grid(("gelu", "silu", "no_border_weight"), dataset=dataset)
+    records.append(ablation_record("silu", 0, 0, outcome=outcome, dataset=dataset))
+    records.append(ablation_record("pysilu", 1, 0, outcome=outcome, dataset=dataset))
     (section,) = sections(records)
     rows = difference_table(section.arms).splitlines()
     quoted = 0
@@ -77,6 +81,36 @@ def test_the_phantom_has_a_page_of_its_own(tmp_path):
     paths = write_ablations(tmp_path)
     assert sorted(path.name for path in paths) == ["ablations.md", "ablations_phantom.md"]
     assert "PHANTOM" in (tmp_path / "ablations_phantom.md").read_text()
+
+
+def test_each_cell_tracking_set_has_a_page_and_figures_of_its_own(tmp_path):
+    records = grid(("gelu", "silu"))
+    for record in records:
+        write_record(tmp_path / "runs", record["name"], record)
+    before = {path.name: path.read_bytes() for path in write_ablations(tmp_path)}
+    cells = grid(("gelu", "no_rotation"), folds=(1, 2), dataset=HELA)
+    cells[-1] = ablation_record("no_rotation", 2, 1, outcome="diverged", dataset=HELA)
+    for record in cells:
+        write_record(tmp_path / "runs", record["name"], record)
+    paths = {path.name: path for path in write_ablations(tmp_path)}
+    figures = {f"ablations_quick_{HELA}_{kind}.png" for kind in ("differences", "curves")}
+    assert paths.keys() - before.keys() == {f"ablations_{HELA}.md", *figures}
+    # the EM page gets a link, and nothing else changes
+    link = f"The same on the cell tracking sets: [{HELA}](ablations_{HELA}.md).\n\n"
+    em = paths["ablations.md"].read_text()
+    assert em.replace(link, "").encode() == before.pop("ablations.md") != em.encode()
+    assert {name: paths[name].read_bytes() for name in before} == before
+    text = paths[f"ablations_{HELA}.md"].read_text()
+    links = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert {link.removeprefix("figures/") for link in links} == figures
+    assert all((tmp_path / link).is_file() for link in links)
+    assert "fold 1 is trained on sequence 01 and scored on 02" in text
+    assert "| `no_rotation` | 4 | 3 | 1 | 0 | 0 | 3 |" in text
+    assert "| SEG | foreground IoU | share of merged cells |" in text
+    assert "core_probability 0.9" in text
+    assert "silu" not in text
+    assert "Rand" not in text
+    assert U373 not in text
 
 
 def test_mixed_records_are_named_in_the_section():

@@ -1,7 +1,8 @@
 """What an ablation's records say: paired differences from the baseline, with intervals.
 
-A pair is an arm and the baseline with the same fold and the same seed: the same slices, the same
-sequence of samples, the same number of steps. NumPy and SciPy only; nothing is trained here.
+A pair is an arm and the baseline with the same fold and the same seed: the same images, the same
+sequence of samples, the same number of steps. On a cell tracking set a fold is a direction: 1 is
+trained on sequence 01 and scored on 02, 2 the other way round. Nothing is trained here.
 """
 
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import DegenerateDataWarning, bootstrap
 
+from unet2015.data.cell_tracking import RELEASES
 from unet2015.history import DEAD_START_AFTER_STEPS
 
 Record = Mapping[str, Any]
@@ -22,7 +24,7 @@ BASELINE = "baseline"
 FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
 """Outcomes of a run. A failed one (memory, disk, …) is done again by the next command; the others
 are not, they would end the same way."""
-METRICS = {
+EM_METRICS = {
     "warping_error": ("warping error", 6, -1),
     "rand_error": ("Rand error", 4, -1),
     "pixel_error": ("pixel error", 4, -1),
@@ -31,10 +33,22 @@ METRICS = {
     "v_info_thinned": ("V^Info", 4, 1),
 }
 """Name in words, decimals, and the sign of an improvement; the paper's three come first."""
+CELL_METRICS = {
+    "seg": ("SEG", 4, 1),
+    "foreground_iou": ("foreground IoU", 4, 1),
+    "merged_share": ("share of merged cells", 4, -1),
+}
+"""The same for the cell tracking sets; SEG is the paper's (Table 2, "IOU")."""
+METRICS = EM_METRICS | CELL_METRICS
 CONFIDENCE, RESAMPLES, BOOTSTRAP_SEED = 0.95, 9999, 0
 """Of the bootstrap; the last two are our choice (SciPy's default, and the first seed there is)."""
 FEWEST_PAIRS = 3
 """With two values the interval would be the two themselves (our choice)."""
+
+
+def metrics_of(dataset: str) -> dict[str, tuple[str, int, int]]:
+    """The metrics in which arms are compared on a data set, of METRICS."""
+    return CELL_METRICS if dataset in RELEASES else EM_METRICS
 
 
 @dataclass(frozen=True)
@@ -147,9 +161,9 @@ def sections(records: Sequence[Record], *, allow_mixed: bool = False) -> list[Se
     for section in found:
         if section.mixed and not allow_mixed:
             raise ValueError(
-                f"ablations, preset {section.preset}: records of one table differ in "
-                f"{' and in '.join(section.mixed)}; run all arms anew with one commit and one data "
-                "set, or allow it with --allow-mixed, which the table then says"
+                f"ablations on {section.dataset}, preset {section.preset}: records of one table "
+                f"differ in {' and in '.join(section.mixed)}; run all arms anew with one commit "
+                "and one data set, or allow it with --allow-mixed, which the table then says"
             )
     found.sort(key=lambda section: max(map(_age, section.runs)), reverse=True)
     return sorted(found, key=lambda section: _preset_order(section.preset))
@@ -207,12 +221,13 @@ def _section(key: tuple[str, str, str, str], records: Sequence[Record]) -> Secti
         by_arm.setdefault(record["arm"], []).append(record)
     if BASELINE not in by_arm:
         raise ValueError(
-            f"ablations, preset {key[0]}: no baseline record for {', '.join(sorted(by_arm))} "
-            f"(baseline {key[2]}); run python reproduce/ablations.py, which runs the baseline too"
+            f"ablations on {key[1]}, preset {key[0]}: no baseline record for "
+            f"{', '.join(sorted(by_arm))} (baseline {key[2]}); run python reproduce/ablations.py, "
+            "which runs the baseline too"
         )
     base = by_arm.pop(BASELINE)
     arms = [
-        Arm(name, tuple(runs), tuple(difference(runs, base, metric) for metric in METRICS))
+        Arm(name, tuple(runs), tuple(difference(runs, base, m) for m in metrics_of(key[1])))
         for name, runs in sorted(by_arm.items())
     ]
     return Section(*key, baseline=Arm(BASELINE, tuple(base), ()), arms=tuple(arms))

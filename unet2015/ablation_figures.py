@@ -9,23 +9,43 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unet2015.ablation import METRICS, Arm, Section
+from unet2015.ablation import CELL_METRICS, METRICS, Arm, Section
+from unet2015.data.cell_tracking import RELEASES
 from unet2015.figures import BLUE, DPI, FONT, VERMILLION, write_png
 
-DRAWN = ("warping_error", "rand_error", "pixel_error", "v_rand_thinned")
+_DRAWN_OF_EM = ("warping_error", "rand_error", "pixel_error", "v_rand_thinned")
 """The paper's three metrics, and the one that later replaced them."""
 _GRAY = "0.6"
+
+
+def figure_stem(section: Section) -> str:
+    """How the names of a section's figures begin: ablations_quick, …_quick_DIC-C2DH-HeLa."""
+    return "_".join(["ablations", section.preset, *_named(section)])
+
+
+def _named(section: Section) -> list[str]:
+    """The data set, where it is to be named: the EM stack is not."""
+    return [section.dataset] if section.dataset in RELEASES else []
+
+
+def _title(section: Section) -> str:
+    return ", ".join([f"preset {section.preset}", *_named(section)])
+
+
+def _drawn(section: Section) -> tuple[str, ...]:
+    return tuple(CELL_METRICS) if section.dataset in RELEASES else _DRAWN_OF_EM
 
 
 def draw_section(section: Section, folder: Path) -> list[Path]:
     """Write ablations_<preset>_differences.png and …_curves.png; returns their paths.
 
+    Of a cell tracking set, ablations_<preset>_<dataset>_….png; without its images.
     None without an arm. The same records give the same bytes.
     """
     if not section.arms:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    start = f"ablations_{section.preset}"
+    start = figure_stem(section)
     paths = [folder / f"{start}_differences.png", folder / f"{start}_curves.png"]
     style: Any = {**sns.axes_style("whitegrid"), **FONT}
     with matplotlib.rc_context(style):
@@ -36,11 +56,11 @@ def draw_section(section: Section, folder: Path) -> list[Path]:
 
 def _differences(section: Section, path: Path) -> None:
     """Per metric: each pair's difference as a dot, the mean with its interval as a bar."""
-    names = [arm.name for arm in section.arms]
+    names, drawn = [arm.name for arm in section.arms], _drawn(section)
     height = 1.6 + 0.45 * len(names)
-    figure = Figure(figsize=(3.2 * len(DRAWN), height), dpi=DPI, layout="constrained")
-    axes = figure.subplots(1, len(DRAWN), sharey=True)
-    for ax, metric in zip(axes, DRAWN, strict=True):
+    figure = Figure(figsize=(3.2 * len(drawn), height), dpi=DPI, layout="constrained")
+    axes = figure.subplots(1, len(drawn), sharey=True)
+    for ax, metric in zip(axes, drawn, strict=True):
         table = pd.DataFrame(
             [
                 {"arm": arm.name, "value": value}
@@ -62,7 +82,7 @@ def _differences(section: Section, path: Path) -> None:
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
         ax.locator_params(axis="x", nbins=5)
     count = max((arm.pairs for arm in section.arms), default=0)
-    figure.suptitle(f"preset {section.preset}: paired differences, {count} pairs or fewer an arm")
+    figure.suptitle(f"{_title(section)}: paired differences, {count} pairs or fewer an arm")
     write_png(figure, path)
 
 
@@ -92,7 +112,7 @@ def _curves(section: Section, path: Path) -> None:
     for ax in axes[len(section.arms) :]:
         ax.set_axis_off()
     figure.suptitle(
-        f"preset {section.preset}: training loss of every run, baseline in gray\n"
+        f"{_title(section)}: training loss of every run, baseline in gray\n"
         "(other weights or pixels in the loss put it on another scale)",
         fontsize=11,
     )

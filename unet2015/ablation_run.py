@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from unet2015 import em
 from unet2015.ablation import BASELINE, DIVERGED, FAILED, FINISHED
-from unet2015.checkpoint import CURRENT, PREVIOUS, Checkpoint
+from unet2015.ablation_data import SETS, Data, Network
+from unet2015.checkpoint import CURRENT, PREVIOUS
 from unet2015.config import ExperimentConfig, config_hash, differences
 from unet2015.data.gray_scale import GrayScale
-from unet2015.data.isbi2012 import EMStack, five_folds
-from unet2015.metrics import challenge_scores
+from unet2015.instances import InstanceConfig
 from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack
 from unet2015.record import peak_memory_gib, provenance, read_records, write_record
@@ -37,7 +36,7 @@ CURVE_POINTS = 100
 CONNECT_TIMEOUT_S = 8
 """How long a scheduler may take to answer (our choice; all in all under 15 s)."""
 Record = Mapping[str, Any]
-Loader = Callable[[], EMStack]
+Loader = Callable[[], Data]
 _one_at_a_time = threading.Lock()  # drop-out draws from a generator that the process shares
 
 
@@ -53,6 +52,7 @@ class Job:
     baseline: ExperimentConfig
     config: ExperimentConfig
     fold: int
+    """Of the EM stack's slices; of a cell tracking set 1 (01 → 02) or 2 (02 → 01)."""
     seed: int
     output: Path
     """Folder of all runs' checkpoints."""
@@ -61,6 +61,8 @@ class Job:
     command: str
     code: Mapping[str, Any]
     """`record.code_version()` of the command that asked for the run."""
+    cells: InstanceConfig = field(default_factory=InstanceConfig)
+    """How cells are found, on a cell tracking set; of no use on the EM stack."""
 
     @property
     def test_time(self) -> bool:
@@ -83,7 +85,7 @@ def run_jobs(
 ) -> dict[str, str]:
     """Every run that has no record yet; returns the outcome of each by its name.
 
-    load: gives the EM stack, also in another process. workers: number of processes on this machine,
+    load: gives the data set, also in another process. workers: number of processes on this machine,
     each with its share of the cores and one GPU where there are some; 0 = in this process.
     scheduler: address of a running Dask scheduler whose workers see the same folders. Of a worker
     that dies, the run is done by another one, from its checkpoint.
@@ -94,9 +96,9 @@ def run_jobs(
     trained, predicting = ([j for j in jobs if j.test_time is late] for late in (False, True))
     outcomes: dict[str, str] = {}
     if not workers and scheduler is None:
-        stack = load()
+        data = load()
         for job in (*trained, *predicting):
-            outcomes[job.name] = run_job(job, stack, checkpoint_every_s=checkpoint_every_s)
+            outcomes[job.name] = run_job(job, data, checkpoint_every_s=checkpoint_every_s)
             print(f"{len(outcomes)} of {len(jobs)}: {job.name}: {outcomes[job.name]}", flush=True)
         return outcomes
     with _cluster(workers, scheduler) as client:
@@ -105,19 +107,18 @@ def run_jobs(
     return outcomes
 
 
-def run_job(job: Job, stack: EMStack, *, checkpoint_every_s: float = 120.0) -> str:
-    """Train on all slices but a fold's, predict and score these, write the record (paper §3, §4).
+def run_job(job: Job, data: Data, *, checkpoint_every_s: float = 120.0) -> str:
+    """Train on all but a fold's images, predict and score these, write the record (paper §3, §4).
 
     Returns the outcome; a run that has its record is not done again. Raises TrainingStopped, and
     leaves no record, if a signal asked to stop: the same run continues later.
     """
-    if (found := find_record(job, stack)) is not None:
+    if (found := find_record(job, data)) is not None:
         return str(found["outcome"])
     began, started = time.monotonic(), datetime.now(UTC)
-    held_out = list(five_folds(len(stack.train_images))[job.fold])
     try:
         with _one_at_a_time:
-            fields = _train_and_score(job, stack, held_out, checkpoint_every_s)
+            fields = _train_and_score(job, data, checkpoint_every_s)
     except Exception as error:
         if isinstance(error, TrainingStopped) and "training cannot go on" not in str(error):
             raise
@@ -126,7 +127,7 @@ def run_job(job: Job, stack: EMStack, *, checkpoint_every_s: float = 120.0) -> s
         # a message may name a folder of this machine, which no record holds
         reason = f"{type(error).__name__}: {error}".replace(str(job.output.resolve()), "…")
         fields = unfinished(outcome, reason.replace(str(job.output), "…"))
-    _write(job, stack, fields, started, time.monotonic() - began)
+    _write(job, data, fields, started, time.monotonic() - began)
     return str(fields["outcome"])
 
 
@@ -136,68 +137,67 @@ def unfinished(outcome: str, reason: str) -> dict[str, Any]:
     return {"outcome": outcome, "reason": reason, **nothing}
 
 
-def find_record(job: Job, stack: EMStack) -> Record | None:
+def find_record(job: Job, data: Data) -> Record | None:
     """The newest record of this very run that counts; None if it is still to be done."""
     if not job.records.is_dir():
         return None
+    protocol = SETS[data.name].about(data, job.fold, job.cells)["scores_protocol"]
     same = [
         record
         for record in read_records(job.records, "ablation")
         if (record["arm"], record["fold"], record["seed"]) == (job.arm, job.fold, job.seed)
         and record["config_hash"] == config_hash(job.config)
         and record["baseline_hash"] == config_hash(job.baseline)
-        and (record["preset"], record["dataset"]) == (job.preset, stack.name)
-        and record["data_hashes"] == training_hashes(stack)
+        and (record["preset"], record["dataset"]) == (job.preset, data.name)
+        and record["data_hashes"] == training_hashes(data)
+        and record["scores_protocol"] == protocol
     ]
     newest = max(same, key=lambda record: (record["started"], record["name"]), default=None)
     return None if newest is None or newest["outcome"] == FAILED else newest
 
 
-def training_hashes(stack: EMStack) -> dict[str, str]:
+def training_hashes(data: Data) -> dict[str, str]:
     """Hashes of what a run sees: it is the same run whether or not there is a test volume."""
-    return {key: value for key, value in stack.hashes.items() if "test" not in key}
+    return {key: value for key, value in data.hashes.items() if "test" not in key}
 
 
-def _train_and_score(
-    job: Job, stack: EMStack, held_out: list[int], checkpoint_every_s: float
-) -> dict[str, Any]:
+def _train_and_score(job: Job, data: Data, checkpoint_every_s: float) -> dict[str, Any]:
     trained = job.baseline if job.test_time else job.config
     arm = BASELINE if job.test_time else job.arm
-    folder = job.output / f"ablation_{stack.name}_{arm}_{config_hash(trained)}"
-    part = em.run_part(
-        stack,
-        held_out,
+    folder = job.output / f"ablation_{data.name}_{arm}_{config_hash(trained)}"
+    network = SETS[data.name].train(
+        data,
+        job.fold,
         trained,
         folder / f"fold{job.fold}_seed{job.seed}",
+        cells=job.cells,
         seed=job.seed,
         device=job.device,
         name=job.name,
         checkpoint_every_s=checkpoint_every_s,
     )
-    assert part is not None  # only one of several processes under torchrun gets none
-    probability, seconds = part.probability, part.prediction_seconds
+    probability, seconds = network.probability, network.prediction_seconds
     if job.test_time:
         began = time.monotonic()
-        probability = _predict_again(job, part.checkpoint, stack.train_images[held_out])
+        probability = _predict_again(job, network)
         seconds = round(time.monotonic() - began, 1)
     for resume_state in (CURRENT, PREVIOUS):  # of no use any more, and most of the disk space
-        (part.folder / resume_state).unlink(missing_ok=True)
-    scores = challenge_scores(stack.train_labels[held_out], probability)
-    return part.summary() | {
+        (network.folder / resume_state).unlink(missing_ok=True)
+    return network.summary(probability) | {
         "outcome": FINISHED,
         "reason": None,
-        "scores": scores.as_dict(),
-        "curve": thinned(part.checkpoint.history),
+        "curve": thinned(network.checkpoint.history),
         "prediction_seconds": seconds,
     }
 
 
-def _predict_again(job: Job, checkpoint: Checkpoint, slices: np.ndarray) -> np.ndarray:
+def _predict_again(job: Job, trained: Network) -> np.ndarray:
     """The probability of 'cell' by the baseline's network, averaged as the arm says."""
-    images = GrayScale.from_dict(checkpoint.data["gray_scale"]).apply(slices)
-    network = checkpoint.network().to(job.device)
+    scale = GrayScale.from_dict(trained.checkpoint.data["gray_scale"])
+    network = trained.checkpoint.network().to(job.device)
     settings = job.config.prediction
     with numerics(job.device):
+        images = scale.apply(trained.held_out)
         return np.stack(list(predict_stack(network, images, settings, description=job.name)))
 
 
@@ -217,12 +217,12 @@ def thinned(history: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 
 
 def _write(
-    job: Job, stack: EMStack, fields: Mapping[str, Any], started: datetime, seconds: float
+    job: Job, data: Data, fields: Mapping[str, Any], started: datetime, seconds: float
 ) -> None:
     origin = provenance(
         config=job.config,
         seed=job.seed,
-        data_hashes=training_hashes(stack),
+        data_hashes=training_hashes(data),
         command=job.command,
         started=started,
         wall_time_s=seconds,
@@ -236,13 +236,12 @@ def _write(
         "difference": differences(job.config, job.baseline),
         "baseline_hash": config_hash(job.baseline),
         "preset": job.preset,
-        "dataset": stack.name,
+        "dataset": data.name,
         "fold": job.fold,
-        "held_out": list(five_folds(len(stack.train_images))[job.fold]),
-        "scores_protocol": "2015",
         "peak_memory_gib": peak_memory_gib(),
     }
-    place = f"{job.preset.replace(', ', '-')}_{stack.name}_fold{job.fold}_seed{job.seed}"
+    about |= SETS[data.name].about(data, job.fold, job.cells)
+    place = f"{job.preset.replace(', ', '-')}_{data.name}_fold{job.fold}_seed{job.seed}"
     name = f"ablation_{job.arm}_{place}_{config_hash(job.config)}"
     write_record(job.records, name, dict(fields) | origin | about)
 

@@ -17,20 +17,31 @@ from unet2015.ablation import (
     Difference,
     Record,
     Section,
+    metrics_of,
     score,
     sections,
 )
-from unet2015.ablation_figures import draw_section
+from unet2015.ablation_figures import draw_section, figure_stem
 from unet2015.atomic import write_text
+from unet2015.data.cell_tracking import RELEASES
 from unet2015.record import read_records
 from unet2015.tables import markdown_table, spans
 
 COMMAND = "python reproduce/ablations.py"
 PAGE = "ablations"
 PRESETS = ("quick", "paper")
-HOW_TO_READ = """\
+CELL_SOURCE = (
+    "Images: Cell Tracking Challenge (doi:10.1038/nmeth.4473); none of them is shown here."
+)
+EM_STACK, PHANTOM = "isbi2012", "phantom"
+_ONE_DIFFERENCE = """\
 - Every arm has one difference from the baseline, which is in the arm's line under "Differences".
-  Folds, seeds, sequence of samples, number of steps and learning rate are the baseline's.
+  Folds, seeds, sequence of samples, number of steps and learning rate are the baseline's."""
+_COUNTED = """\
+- A run that diverged or failed has no scores and is in no pair, but it is counted. A dead start
+  predicts one class only for its first 300 steps, or to its end."""
+HOW_TO_READ = f"""\
+{_ONE_DIFFERENCE}
 - A cell is the mean of the paired differences, arm − baseline with the same fold and seed, and in
   brackets the 95 % bootstrap interval of that mean (BCa). Lower is better for the errors, higher
   for V^Rand and V^Info. **Bold**: the interval excludes zero. Fewer than three pairs, or pairs
@@ -39,26 +50,43 @@ HOW_TO_READ = """\
   about a quarter of all comparisons in which there is no difference (with eight in an eighth; a
   test simulates it). Pairs of one fold share its slices, folds share slices to train on. A bold
   cell of few pairs is a hint, several metrics that agree are a better one.
-- A run that diverged or failed has no scores and is in no pair, but it is counted. A dead start
-  predicts one class only for its first 300 steps, or to its end.
+{_COUNTED}
 - The warping error's minimum over thresholds flatters a prediction that one threshold leaves
   almost empty; the guarded one, our addition, does not (see [em_challenge.md](em_challenge.md)).
 - Scores are on the held-out slices of the fold, each metric at its best threshold there, as in the
   challenge. No setting was chosen by them."""
+HOW_TO_READ_CELLS = f"""\
+{_ONE_DIFFERENCE}
+- A fold is a direction: fold 1 is trained on sequence 01 and scored on 02, fold 2 is trained on 02
+  and scored on 01.
+- SEG is the paper's "IOU" (Table 2). Foreground IoU: of all pixels of cells, pooled. Share of
+  merged cells: of the gold masks, those that have their predicted cell in common with another one
+  (see [cell_tracking.md](cell_tracking.md)).
+- A cell is the mean of the paired differences, arm − baseline with the same fold and seed, and in
+  brackets the 95 % bootstrap interval of that mean (BCa). Higher is better for SEG and foreground
+  IoU, lower for the share of merged cells. **Bold**: the interval excludes zero. Fewer than three
+  pairs, or pairs that all differ by the same, have no interval.
+- The intervals are too narrow where there are few pairs: with four, an interval excludes zero in
+  about a quarter of all comparisons in which there is no difference (with eight in an eighth; a
+  test simulates it). Pairs of one fold share both sequences, and there are two sequences only: a
+  difference holds for these, not for others. A bold cell of few pairs is a hint, several metrics
+  that agree are a better one.
+{_COUNTED}
+- A network that finds no cells merges none: the share of merged cells says nothing without SEG.
+- `same_padding`: with the presets' tiles the output is larger than the frames are high (quick: and
+  wide). There it is mirrored, and the tile's position is no longer random.
+- Scores are on the sequence left out. The settings of `quick` were chosen on sequence 01 of both
+  sets, so fold 2 scores frames that this choice has seen; no arm was part of the choice but
+  `no_class_weight`, which `quick` has in its baseline."""
 
 
-def ablations_page(found: Sequence[Section], *, dataset: str = "isbi2012") -> str:
+def ablations_page(found: Sequence[Section], *, dataset: str = EM_STACK) -> str:
     """The page of all sections on one data set, as Markdown; 'not run' for a preset without one."""
     mine = [section for section in found if section.dataset == dataset]
     parts = [f"<!-- generated from the records in results/runs by: {COMMAND} — do not edit -->"]
-    if dataset == "phantom":
-        parts.append("# PHANTOM ablations: a procedural stand-in, NOT the ISBI 2012 EM stack")
-        parts.append("**These figures say nothing about EM images.**")
-    else:
-        parts.append("# Ablations on the EM stack: which part of the recipe matters")
-    parts.append("## How to read\n\n" + HOW_TO_READ)
+    parts += _head(dataset, [name for name in RELEASES if name in {s.dataset for s in found}])
     presets = sorted(
-        {section.preset for section in mine} | (set() if dataset == "phantom" else set(PRESETS)),
+        {section.preset for section in mine} | (set() if dataset == PHANTOM else set(PRESETS)),
         key=lambda preset: (PRESETS.index(preset) if preset in PRESETS else 2, preset),
     )
     for preset in presets:
@@ -70,27 +98,49 @@ def ablations_page(found: Sequence[Section], *, dataset: str = "isbi2012") -> st
     return "\n\n".join(parts) + "\n"
 
 
+def _head(dataset: str, cell_sets: Sequence[str]) -> Iterator[str]:
+    """Title and how to read; cell_sets: those that have a page of their own."""
+    if dataset in RELEASES:
+        yield f"# Ablations on {dataset}: which part of the recipe matters"
+        yield f"The EM stack: [{PAGE}.md]({PAGE}.md). {CELL_SOURCE}"
+        yield "## How to read\n\n" + HOW_TO_READ_CELLS
+        return
+    if dataset == PHANTOM:
+        yield "# PHANTOM ablations: a procedural stand-in, NOT the ISBI 2012 EM stack"
+        yield "**These figures say nothing about EM images.**"
+    else:
+        yield "# Ablations on the EM stack: which part of the recipe matters"
+        if links := [f"[{name}]({PAGE}_{name}.md)" for name in cell_sets]:
+            yield f"The same on the cell tracking sets: {', '.join(links)}."
+    yield "## How to read\n\n" + HOW_TO_READ
+
+
 def write_ablations(results: Path, *, allow_mixed: bool = False) -> list[Path]:
     """Write results/ablations.md and its figures from the records in results/runs alone.
 
-    Returns the paths written. A page of the phantom is written beside it if there are such records.
+    Returns the paths written. A page of the phantom, and of each cell tracking set, is written
+    beside it if there are such records: results/ablations_<dataset>.md.
     Raises FileNotFoundError and ValueError as `record.read_records` and `ablation.sections` do.
     """
     records = read_records(results / "runs", "ablation")
     found = sections(records, allow_mixed=allow_mixed)
     pages = {results / f"{PAGE}.md": ablations_page(found)}
-    if any(section.dataset == "phantom" for section in found):
-        pages[results / f"{PAGE}_phantom.md"] = ablations_page(found, dataset="phantom")
+    for dataset in sorted({section.dataset for section in found} - {EM_STACK}):
+        pages[results / f"{PAGE}_{dataset}.md"] = ablations_page(found, dataset=dataset)
     results.mkdir(parents=True, exist_ok=True)
     paths = list(pages)
     drawn: set[str] = set()
     for section in found:  # of one preset, the newest is first: older baselines have no figures
-        if section.dataset == "isbi2012" and section.preset in set(PRESETS) - drawn:
-            drawn.add(section.preset)
+        if _has_figures(section) and (stem := figure_stem(section)) not in drawn:
+            drawn.add(stem)
             paths += draw_section(section, results / "figures")
     for path, page in pages.items():
         write_text(path, page)
     return paths
+
+
+def _has_figures(section: Section) -> bool:
+    return section.dataset != PHANTOM and section.preset in PRESETS
 
 
 def _section(section: Section, *, newest: bool) -> Iterator[str]:
@@ -98,11 +148,11 @@ def _section(section: Section, *, newest: bool) -> Iterator[str]:
     yield _about(section)
     if section.mixed:
         yield f"**Mixed records** (--allow-mixed): they differ in {' and in '.join(section.mixed)}."
-    yield f"### Baseline\n\n{_baseline_table(section.baseline)}"
+    yield f"### Baseline\n\n{_baseline_table(section)}"
     yield f"### Paired differences from the baseline\n\n{difference_table(section.arms)}"
-    if newest and section.dataset == "isbi2012" and section.preset in PRESETS:
+    if newest and section.arms and _has_figures(section):
         for kind, words in (("differences", "paired differences"), ("curves", "learning curves")):
-            yield f"![{words}](figures/{PAGE}_{section.preset}_{kind}.png)"
+            yield f"![{words}](figures/{figure_stem(section)}_{kind}.png)"
     if section.arms:
         yield "### What the evidence says"
     for arm in section.arms:
@@ -127,8 +177,16 @@ def _about(section: Section) -> str:
         f"{seeds}. Baseline: {training['steps']} steps of {training['optimizer']} at learning rate "
         f"{training['learning_rate']:g}, {config['model']['width']} channels at the first level, "
         f"input tile {training['input_tile_px']} px, averaging {config['prediction']['averaging']}."
-        f" Command: `{max(runs, key=lambda run: run['started'])['command']}`"
+        f"{_cells(section)} Command: `{max(runs, key=lambda run: run['started'])['command']}`"
     )
+
+
+def _cells(section: Section) -> str:
+    """How cells were found in the probability; '' where none were."""
+    settings = section.baseline.runs[0].get("instances")
+    if settings is None:
+        return ""
+    return " Cells: " + ", ".join(f"{name} {value}" for name, value in settings.items()) + "."
 
 
 def _machine(run: Record) -> str:
@@ -136,10 +194,11 @@ def _machine(run: Record) -> str:
     return ", ".join(hardware["accelerators"]) or f"{hardware['cpu']}, {hardware['cores']} cores"
 
 
-def _baseline_table(arm: Arm) -> str:
-    head = ["", *_counts_head(), *(words for words, _, _ in METRICS.values())]
+def _baseline_table(section: Section) -> str:
+    arm, metrics = section.baseline, metrics_of(section.dataset)
+    head = ["", *_counts_head(), *(words for words, _, _ in metrics.values())]
     figures = []
-    for metric, (_, decimals, _) in METRICS.items():
+    for metric, (_, decimals, _) in metrics.items():
         values = arm.scores(metric)
         spread = f" ({min(values):.{decimals}f} … {max(values):.{decimals}f})" if values else ""
         figures.append(f"{fmean(values):.{decimals}f}{spread}" if values else "–")
@@ -151,7 +210,8 @@ def difference_table(arms: Sequence[Arm]) -> str:
     """Each arm's paired differences with their intervals, as Markdown."""
     if not arms:
         return "No arm was run."
-    head = ["", *_counts_head(), "pairs", *(words for words, _, _ in METRICS.values())]
+    words = [METRICS[difference.metric][0] for difference in arms[0].differences]
+    head = ["", *_counts_head(), "pairs", *words]
     lines = []
     for arm in arms:
         cells = [_cell(difference, arm.pairs) for difference in arm.differences]
@@ -216,8 +276,9 @@ def evidence(arm: Arm) -> str:
 
 
 def _run_table(section: Section) -> str:
+    metrics = metrics_of(section.dataset)
     head = ["", "fold", "seed", "outcome", "steps", "minutes", "dead-start steps"]
-    head += [words for words, _, _ in METRICS.values()] + ["record"]
+    head += [words for words, _, _ in metrics.values()] + ["record"]
     lines = []
     for arm in (section.baseline, *section.arms):
         for run in arm.runs:
@@ -227,7 +288,7 @@ def _run_table(section: Section) -> str:
                 course = [str(training["steps"]), f"{training['seconds'] / 60:.1f}"]
                 course.append(str(training["dead_start_steps"]))
             outcome = run["outcome"] + (f": {run['reason']}" if run["reason"] else "")
-            values = [(score(run, metric), METRICS[metric][1]) for metric in METRICS]
+            values = [(score(run, metric), metrics[metric][1]) for metric in metrics]
             figures = ["–" if v is None else f"{v:.{decimals}f}" for v, decimals in values]
             place = [f"`{arm.name}`", str(run["fold"]), str(run["seed"]), outcome]
             lines.append([*place, *course, *figures, run["name"]])
