@@ -93,7 +93,7 @@ def test_the_logo_needs_no_data_and_is_not_run_twice(tmp_path, capsys):
         assert record["counts"]["trained on"] == "8 synthetic images"
         assert 0 <= record["metrics"]["honest"]["IoU"] <= 1
         assert 0 <= record["metrics"]["theirs"]["IoU with the training labels"] <= 1
-        assert "50 images, 15 epochs" in record["deviations"]
+        assert "50 images, 10 epochs" in record["deviations"]
         assert record["command"].startswith(f"python {SCRIPT} go_logo")
     page = (tmp_path / "results" / "reimplementations.md").read_text()
     for record in found.values():
