@@ -142,7 +142,7 @@ def configurations(options: Options) -> dict[str, ExperimentConfig]:
         config = experiments.arm(name, base)
         if config != base:
             found[name] = config
-        elif "all" not in asked:
+        elif name in options.arms:  # asked for by name; by default it is left out
             raise ValueError(
                 f"--arms {name}: changes nothing, as preset {options.preset} has this in its "
                 f"baseline on {options.dataset} (experiments/{options.base}.py)"
