@@ -126,9 +126,13 @@ def test_held_out_frames_stand_apart():
 
 
 def test_the_counts_and_the_run_are_there():
+    with_cores = record(0.5)
+    with_cores["scores"]["seg_of_argmax"] = 0.4321
+    for made, argmax in ((record(0.5), "0.5000"), (with_cores, "0.4321")):
+        (line,) = lines(cell_tracking_table([made]), "0.7123")
+        assert line[3:6] == ["0", "0.5000", argmax]
+        assert line[6:] == ["0.7123", "0.9951", "98", "4", "5", "6", "120", "7"]
     page = cell_tracking_table([record(0.5)])
-    (line,) = lines(page, "0.7123")
-    assert line[3:] == ["0", "0.5000", "0.7123", "0.9951", "98", "4", "5", "6", "120", "7"]
     assert "- 1200 steps in 5.0 min on 3 frames, final loss 0.1234; prediction 31 s for 2" in page
     assert "  - model.width: 24 (was 64)" in page
 
