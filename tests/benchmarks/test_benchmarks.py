@@ -1,7 +1,6 @@
 """The benchmarks run and compare equal work; their pages come from their records alone."""
 
 import json
-import re
 import time
 
 import pytest
@@ -33,13 +32,7 @@ def test_the_step_counts_the_operations_of_the_network():
         assert 0 < row.share_of_limit < 1.5
     assert tile.plain_s is None
     assert tile.ours_s > 0
-    (note,) = (note for note in found.notes if note.startswith("Input pipeline: "))
-    real_s, prepared_s = (float(s) for s in re.findall(r"([\d.]+) s[,)]", note))
-    thread, measured = (float(s) / 100 for s in re.findall(r"([+-]?[\d.]+)% (?:of|mea)", note))
-    assert measured == pytest.approx(real_s / prepared_s - 1, abs=0.06 / prepared_s * real_s)
-    assert thread == pytest.approx(tile.ours_s / prepared_s, rel=0.2)
-    met = max(thread, measured) <= 0.05
-    assert note.endswith(f"target ≤ 5%: {'met' if met else 'missed'}.")
+    assert sum(note.startswith("Input pipeline: ") for note in found.notes) == 1
     # convolutions by hand: 2 · inputs · outputs · kernel² · output pixels, for 220 px and width 2
     forward = sum(
         2 * i * o * k * k * side * side
@@ -55,6 +48,20 @@ def test_the_step_counts_the_operations_of_the_network():
     # backward: twice the forward pass, but for the first layer, whose input needs no gradient
     first = 2 * 1 * 2 * 9 * 218**2
     assert counted == 3 * forward - first
+
+
+def test_the_pipelines_cost_is_the_larger_of_two_shares():
+    def note(thread_s: float, real_s: float, device: str = "cpu") -> str:
+        return train.pipeline_note(thread_s, real_s, 2.0, repeats=9, device=device)
+
+    assert note(0.06, 2.09).startswith(
+        "Input pipeline: 3.0% of a step by its thread's seconds, +4.5% "
+    )
+    assert note(0.06, 2.09).endswith("target ≤ 5%: met.")
+    assert note(0.11, 2.09).endswith("target ≤ 5%: missed.")
+    assert note(0.06, 2.11).endswith("target ≤ 5%: missed.")
+    assert "-5.0% measured" in note(0.06, 1.9)
+    assert "target" not in note(0.06, 2.09, device="cuda")
 
 
 def test_prediction_compares_equal_outputs():

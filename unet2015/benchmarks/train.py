@@ -157,22 +157,32 @@ def _pipeline(
             lambda: step(next(ahead)), lambda: step(prepared), repeats=repeats, device=device
         )
     each = median(tiles.seconds)
-    thread, measured = each / prepared_s, real_s / prepared_s - 1
+    row = Timed(
+        "input pipeline: one training tile",
+        each,
+        remark=f"seconds of its thread: {each / prepared_s:.1%} of the bfloat16 step beside it",
+    )
+    return row, pipeline_note(each, real_s, prepared_s, repeats=repeats, device=device)
+
+
+def pipeline_note(
+    thread_s: float, real_s: float, prepared_s: float, *, repeats: int, device: str
+) -> str:
+    """What the input pipeline costs, in words, and on a CPU whether that keeps the target.
+
+    thread_s: seconds of its thread per tile. real_s, prepared_s: seconds of a step on a tile that
+    is made beside it, and on one that was made before.
+    """
+    thread, measured = thread_s / prepared_s, real_s / prepared_s - 1
     target = ""
     if device == "cpu":
         kept = "met" if max(thread, measured) <= PIPELINE_TARGET else "missed"
         target = f"; target ≤ {PIPELINE_TARGET:.0%}: {kept}"
-    row = Timed(
-        "input pipeline: one training tile",
-        each,
-        remark=f"seconds of its thread: {thread:.1%} of the bfloat16 step beside it",
-    )
-    note = (
+    return (
         f"Input pipeline: {thread:.1%} of a step by its thread's seconds, {measured:+.1%} measured "
         f"(median of {repeats} bfloat16 steps on tiles made by one CPU thread beside them, "
         f"{real_s:.3f} s, and on a prepared tile, {prepared_s:.3f} s, in turns){target}."
     )
-    return row, note
 
 
 def _noise_tiles(config: ExperimentConfig) -> TileSequence:
