@@ -1,4 +1,4 @@
-"""Tiles made with PyTorch against those of `augmentation.TileSequence` (SciPy, elasticdeform)."""
+"""Tiles made with PyTorch against those of `augmentation.TileSequence` (SciPy)."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.test_deformation import source_coordinates
+from tests.test_deformation import by_keys, source_coordinates
 from unet2015.augmentation import (
     TileSequence,
     TrainingTile,
@@ -18,7 +18,6 @@ from unet2015.augmentation import (
     turn_and_flip,
 )
 from unet2015.config import AugmentationConfig
-from unet2015.deformation import keys_displacement
 from unet2015.device_augmentation import DeviceTile, DeviceTiles, make_tile
 
 PAPER = AugmentationConfig()
@@ -77,8 +76,10 @@ def tie(reference: TileSequence, config: AugmentationConfig, side: int, k: int) 
     hw = planes[0].shape
     corner = tile_corner(planes[0], planes[1], side, config, draw)
     if config.displacement_interpolation == "keys":
-        draw = draw._replace(displacement=keys_displacement(draw.displacement, hw))
-    read = source_coordinates(hw, draw.displacement, draw.angle_deg)
+        still = source_coordinates(hw, np.zeros((2, 3, 3)), draw.angle_deg)
+        read = still + by_keys(draw.displacement, hw)
+    else:
+        read = source_coordinates(hw, draw.displacement, draw.angle_deg)
     halfway = (np.abs(read % 1 - 0.5) < 1e-3).any(0)
     padded = np.pad(halfway, side, mode="reflect")
     top, left = (start + side for start in corner)

@@ -15,8 +15,7 @@ import numpy as np
 from unet2015.config import AugmentationConfig
 from unet2015.deformation import (
     Region,
-    deform_nested,
-    keys_displacement,
+    deform,
     nearest_source,
     random_displacement,
     spline_coefficients,
@@ -331,34 +330,32 @@ def _make_tile(
 ) -> TrainingTile:
     """`augment_tile` of a checked sample: image, labels, weights, the image's coefficients."""
     draw = draw_augmentation(config, rng)
-    *arrays, coefficients = sample
-    image, labels, weights = (turn_and_flip(array, draw) for array in arrays)
+    image, labels, weights, coefficients = (turn_and_flip(array, draw) for array in sample)
     corner = tile_corner(labels, weights, output_tile_px, config, draw)
-    if config.displacement_interpolation == "keys":
-        draw = draw._replace(displacement=keys_displacement(draw.displacement, labels.shape))
     inner = _mirrored(corner, output_tile_px, 0, labels.shape)
     outer = _mirrored(corner, output_tile_px, (input_tile_px - output_tile_px) // 2, labels.shape)
-    regions = _region(outer), _region(inner)
+    outer_region, inner_region = _region(outer), _region(inner)
     planes, orders = [labels, weights], [0, 1]
     if (ignored := weights == 0).any():
         # linear weights alone would let pixels at the rim of an ignored region learn its labels
         planes.append(ignored)
         orders.append(0)
     if not draw.angle_deg and not draw.displacement.any():
-        channels, planes = image[:, *regions[0]], [plane[regions[1]] for plane in planes]
+        channels, planes = image[:, *outer_region], [plane[inner_region] for plane in planes]
     else:
-        if draw.quarter_turns or any(draw.flip):
-            # turned coefficients would do within rounding, but the runs on record had these
-            coefficients = _coefficients(image, config)
-        channels, planes = deform_nested(
-            (list(coefficients), planes),
+        count = len(image)
+        deformed = deform(
+            [*coefficients, *planes],
             draw.displacement,
             angle_deg=draw.angle_deg,
-            orders=([config.image_order] * len(image), orders),
-            regions=regions,
+            interpolation=config.displacement_interpolation,
+            orders=[config.image_order] * count + orders,
+            regions=[outer_region] * count + [inner_region] * len(planes),
+            prefiltered=True,
         )
-    image_tile = np.stack([_tile(channel, outer, regions[0]) for channel in channels])
-    label_tile, weight_tile, *ignored_tile = (_tile(p, inner, regions[1]) for p in planes)
+        channels, planes = deformed[:count], deformed[count:]
+    image_tile = np.stack([_tile(channel, outer, outer_region) for channel in channels])
+    label_tile, weight_tile, *ignored_tile = (_tile(p, inner, inner_region) for p in planes)
     if ignored_tile:
         weight_tile[ignored_tile[0]] = 0
     return TrainingTile(_vary_gray_values(image_tile, draw), label_tile, weight_tile)

@@ -5,13 +5,17 @@ displacements are sampled from a Gaussian distribution with 10 pixels standard d
 displacements are then computed using bicubic interpolation."
 
 Not specified in the paper: whether the grid spans the image or the tile (here the image, from the
-first to the last pixel), which bicubic interpolation (here cubic B-splines, as in elasticdeform;
-`keys_displacement` is the other),
-what lies beyond the border (here the mirrored image, as in the later plugin), and the order of
-rotation and displacement (here output(x) = image(R·(x − c) + c + d(x)), our choice).
+first to the last pixel), which bicubic interpolation (here cubic B-splines, as in elasticdeform, or
+Keys' convolution), what lies beyond the border (here the mirrored image, as in the later plugin),
+and the order of rotation and displacement (here output(x) = image(R·(x − c) + c + d(x)), our
+choice).
+
+The images are interpolated by SciPy. elasticdeform computes the same within rounding (tested), but
+evaluates the two-dimensional spline of the displacements at every pixel, for which the product of
+two one-dimensional ones (`position_matrix`) is enough: it takes about twice as long.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +23,8 @@ from scipy.ndimage import map_coordinates, spline_filter
 
 Region = tuple[slice, slice]
 """Rows and columns of an image."""
+Bicubic = Literal["bspline", "keys"]
+"""How displacements are interpolated between the points of the coarse grid."""
 
 
 def random_displacement(
@@ -39,25 +45,15 @@ def random_displacement(
     return sigma_px * rng.standard_normal((2, points, points))
 
 
-def keys_displacement(displacement: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
-    """The displacement of every pixel by Keys' bicubic interpolation, a = -0.5 (paper §3.1).
-
-    displacement: (2, n, m) in pixels on a grid that spans an image of (H, W) = `hw`. Returns
-    (2, H, W) float64, which `deform` takes as a grid with one point per pixel. Beyond the grid's
-    border the vectors are mirrored, as everywhere here (our choice). Keys, "Cubic convolution
-    interpolation for digital image processing", IEEE Trans. ASSP 29(6), 1981.
-
-    >>> keys_displacement(np.ones((2, 3, 3)), (4, 5)).shape
-    (2, 4, 5)
-    """
-    rows, columns = (
-        keys_weights(points, size) for points, size in zip(displacement.shape[1:], hw, strict=True)
-    )
-    return rows @ displacement @ columns.T
-
-
 def keys_weights(points: int, size: int) -> np.ndarray:
-    """(size, points): the share of each grid point in each of `size` pixels, along one axis."""
+    """(size, points): each grid point's share in each of `size` pixels, bicubic after Keys.
+
+    Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. ASSP 29(6),
+    1981, a = -0.5. Beyond the grid's border it is mirrored, as everywhere here (our choice).
+
+    >>> keys_weights(2, 3).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
     at = np.linspace(0, points - 1, size)
     first = np.floor(at).astype(int) - 1
     weights = np.zeros((size, points))
@@ -75,8 +71,8 @@ def keys_weights(points: int, size: int) -> np.ndarray:
 def spline_coefficients(image: np.ndarray, order: int) -> np.ndarray:
     """The B-spline coefficients that interpolate an image, for `deform(…, prefiltered=True)`.
 
-    image: (H, W). order: 0 … 5; the image itself for 0 and 1. Returns (H, W) float32, bit for bit
-    what elasticdeform computes at every call; beyond its border the image is mirrored.
+    image: (H, W). order: 0 … 5; the image itself for 0 and 1. Returns (H, W) float32; beyond its
+    border the image is mirrored.
 
     >>> spline_coefficients(np.full((4, 5), 0.5, np.float32), 3).round(4).max()
     np.float32(0.5)
@@ -88,9 +84,7 @@ def spline_coefficients(image: np.ndarray, order: int) -> np.ndarray:
     return spline_filter(floats, order, output=kind, mode="mirror")
 
 
-def position_basis(
-    size: int, points: int, interpolation: Literal["bspline", "keys"] = "bspline"
-) -> np.ndarray:
+def position_basis(size: int, points: int, interpolation: Bicubic = "bspline") -> np.ndarray:
     """What `position_matrix` is multiplied with to find where a pixel is read (paper §3.1).
 
     Returns (size, points + 2) float64, for each row or column x of an image of `size` pixels: the
@@ -110,22 +104,22 @@ def position_basis(
 
 
 def position_matrix(displacement: np.ndarray, angle_deg: float, hw: tuple[int, int]) -> np.ndarray:
-    """(2, n + 2, n + 2): pixel (r, c) is read at basis(r)ᵀ · matrix · basis(c) (paper §3.1).
+    """(2, n + 2, m + 2): pixel (r, c) is read at basis(r)ᵀ · matrix · basis(c) (paper §3.1).
 
-    This is R·(x − c) + c + d(x) as one product: the (2, n, n) displacement of the coarse grid, and
+    This is R·(x − c) + c + d(x) as one product: the (2, n, m) displacement of the coarse grid, and
     in the last rows and columns the rotation about the centre of an image of (H, W) = `hw`.
 
     >>> basis = position_basis(3, 2)
     >>> (basis @ position_matrix(np.zeros((2, 2, 2)), 0.0, (3, 3)) @ basis.T)[0, :, 0].tolist()
     [0.0, 1.0, 2.0]
     """
-    points = displacement.shape[1]
-    matrix = np.zeros((2, points + 2, points + 2))
-    matrix[:, :points, :points] = displacement
+    n, m = displacement.shape[1:]
+    matrix = np.zeros((2, n + 2, m + 2))
+    matrix[:, :n, :m] = displacement
     angle = np.deg2rad(angle_deg)
-    matrix[:, points, points + 1] = np.cos(angle), -np.sin(angle)  # of the row
-    matrix[:, points + 1, points] = np.sin(angle), np.cos(angle)  # of the column
-    matrix[:, points + 1, points + 1] = (hw[0] - 1) / 2, (hw[1] - 1) / 2
+    matrix[:, n, m + 1] = np.cos(angle), -np.sin(angle)  # of the row
+    matrix[:, n + 1, m] = np.sin(angle), np.cos(angle)  # of the column
+    matrix[:, n + 1, m + 1] = (hw[0] - 1) / 2, (hw[1] - 1) / 2
     return matrix
 
 
@@ -134,26 +128,20 @@ def nearest_source(
     displacement: np.ndarray,
     *,
     angle_deg: float,
-    interpolation: Literal["bspline", "keys"] = "bspline",
+    interpolation: Bicubic = "bspline",
     places: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which pixel a deformed image of order 0 shows at the given places (paper §3.1).
 
-    hw, displacement (of the coarse grid), angle_deg: as in `deform`. places: n rows and m columns
-    of the deformed image. Returns rows and columns of the image, (n, m) integers each, as `deform`
-    reads them unless a position lies halfway between two pixels within rounding.
+    hw, displacement, angle_deg, interpolation: as in `deform`. places: n rows and m columns of the
+    deformed image. Returns rows and columns of the image, (n, m) integers each, as `deform` reads
+    them unless a position lies halfway between two pixels within rounding.
 
     >>> places = np.array([0, 1]), np.array([3])
     >>> nearest_source((4, 4), np.zeros((2, 3, 3)), angle_deg=180, places=places)[0].tolist()
     [[3], [2]]
     """
-    rows, columns = (
-        position_basis(size, displacement.shape[1], interpolation)[place]
-        for size, place in zip(hw, places, strict=True)
-    )
-    matrix = position_matrix(displacement, angle_deg, (hw[0], hw[1]))
-    # einsum, not @: the threads of BLAS would disturb those of the training step
-    read = np.einsum("krj,cj->krc", np.einsum("ri,kij->krj", rows, matrix), columns)
+    read = _positions(hw, displacement, angle_deg, interpolation, places)
     nearest = []
     for positions, size in zip(read, hw, strict=True):
         period = max(2 * size - 2, 1)
@@ -163,124 +151,78 @@ def nearest_source(
     return nearest[0], nearest[1]
 
 
-def deform_nested(
-    images: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
-    displacement: np.ndarray,
-    *,
-    angle_deg: float = 0.0,
-    orders: tuple[Sequence[int], Sequence[int]],
-    regions: tuple[Region, Region],
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Some images in a region, others in a part of that region, with one field (paper §3.1).
-
-    images, orders, regions: of the first and of the second; the second region lies in the first.
-    The rest as in `deform`, but images of order ≥ 2 are given as `spline_coefficients`. Every
-    pixel's displacement, which costs more than its interpolation, is computed only once.
-
-    >>> image = np.arange(16, dtype=np.float32).reshape(4, 4)
-    >>> both, middle = (slice(0, 4), slice(0, 4)), (slice(1, 3), slice(1, 2))
-    >>> still = np.zeros((2, 3, 3))
-    >>> deform_nested(([image], [image]), still, orders=([1], [0]), regions=(both, middle))[1]
-    [array([[5.],
-           [9.]], dtype=float32)]
-    """
-    outer, inner = regions
-    count = len(images[0])
-    common = deform(
-        [*images[0], *images[1]],
-        displacement,
-        angle_deg=angle_deg,
-        orders=[*orders[0], *orders[1]],
-        region=inner,
-        prefiltered=True,
-    )
-    found = [np.empty([part.stop - part.start for part in outer], a.dtype) for a in common[:count]]
-    pieces = [(inner, common[:count])]
-    for strip in _around(inner, outer) if count else []:
-        piece = deform(
-            images[0],
-            displacement,
-            angle_deg=angle_deg,
-            orders=orders[0],
-            region=strip,
-            prefiltered=True,
-        )
-        pieces.append((strip, piece))
-    for region, piece in pieces:
-        rows, columns = (
-            slice(part.start - whole.start, part.stop - whole.start)
-            for part, whole in zip(region, outer, strict=True)
-        )
-        for whole, part in zip(found, piece, strict=True):
-            whole[rows, columns] = part
-    return found, common[count:]
-
-
 def deform(
     images: Sequence[np.ndarray],
     displacement: np.ndarray,
     *,
     angle_deg: float = 0.0,
+    interpolation: Bicubic = "bspline",
     orders: Sequence[int],
-    region: Region | None = None,
+    regions: Sequence[Region] | None = None,
     prefiltered: bool = False,
 ) -> list[np.ndarray]:
     """Images rotated about their centre and deformed by one smooth displacement field (paper §3.1).
 
     images: (H, W) each, all of one size of at least 2×2 px. displacement: (2, n, m) in pixels, on
     a grid that spans the image. angle_deg: counter-clockwise as displayed, 90 = `np.rot90`.
-    orders: spline order 0 … 5 of each image's interpolation. region: (row slice, column slice) of
-    the output that is wanted, without steps; None = all of it. prefiltered: the images are their
-    `spline_coefficients` already, so that an image that is deformed often is filtered once.
+    interpolation: of the displacements, cubic B-spline or Keys' (`keys_weights`). orders: spline
+    order 0 … 5 of each image's interpolation. regions: (row slice, column slice) of the output
+    that is wanted of each image, without steps; None = all of every one. prefiltered: the images
+    are their `spline_coefficients` already, so that an image that is deformed often is filtered
+    once.
 
-    Returns one array of the region's size per image; order 0 keeps the dtype and the set of
+    Returns one array of its region's size per image; order 0 keeps the dtype and the set of
     values, the others give float32 (order ≥ 2 may overshoot the range of values). Beyond its
     border an image is mirrored without repeating the edge pixel.
-    Raises ValueError for input that breaks these rules, ImportError without elasticdeform.
+    Raises ValueError for input that breaks these rules.
 
     >>> step = np.array([[1, 2], [3, 4]], np.uint8)
     >>> deform([step], np.zeros((2, 3, 3)), angle_deg=90, orders=[0])[0].tolist()
     [[2, 4], [1, 3]]
     """
     hw = _check_images(images, displacement, orders)
-    rows, columns = _check_region(region, hw)
-    # elasticdeform's own `rotate` turns about the centre of the crop; and it applies `affine` to
-    # pixel positions counted from the crop's corner, so the image's centre is counted from there
-    centre = np.array([(hw[0] - 1) / 2 - rows.start, (hw[1] - 1) / 2 - columns.start])
-    deform_grid = _load_deform_grid()
-    # the spline prefilter runs in the image's own dtype, integers would wrap around
-    floats = [
-        np.asarray(image, np.float32) if order else np.ascontiguousarray(image)
-        for image, order in zip(images, orders, strict=True)
-    ]
-    return deform_grid(
-        floats,
-        np.asarray(displacement, np.float64),
-        order=list(orders),
-        mode="mirror",
-        crop=(rows, columns),
-        prefilter=not prefiltered,
-        affine=_rotation(angle_deg, centre) if angle_deg else None,
+    wanted = _check_regions(regions, hw, len(images))
+    # every pixel's position is computed once, for the rows and columns that any image wants
+    first = [min(region[axis].start for region in wanted) for axis in (0, 1)]
+    last = [max(region[axis].stop for region in wanted) for axis in (0, 1)]
+    places = np.arange(first[0], last[0]), np.arange(first[1], last[1])
+    read = _positions(hw, displacement, angle_deg, interpolation, places)
+    found = []
+    for image, order, (rows, columns) in zip(images, orders, wanted, strict=True):
+        kind: Any = np.float32 if order else image.dtype  # SciPy's stub knows float64 alone
+        part = read[
+            :,
+            rows.start - first[0] : rows.stop - first[0],
+            columns.start - first[1] : columns.stop - first[1],
+        ]
+        found.append(
+            map_coordinates(
+                image if prefiltered else spline_coefficients(image, order),
+                part,
+                output=kind,
+                order=order,
+                mode="mirror",
+                prefilter=False,
+            )
+        )
+    return found
+
+
+def _positions(
+    hw: tuple[int, ...],
+    displacement: np.ndarray,
+    angle_deg: float,
+    interpolation: Bicubic,
+    places: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """(2, n, m) float64: where the deformed image's n rows and m columns are read."""
+    rows, columns = (
+        position_basis(size, points, interpolation)[place]
+        for size, points, place in zip(hw, displacement.shape[1:], places, strict=True)
     )
-
-
-def _around(inner: Region, outer: Region) -> list[Region]:
-    """What the outer region has beyond the inner one: above, below, left and right of it."""
-    (rows, columns), (all_rows, all_columns) = inner, outer
-    strips = [
-        (slice(all_rows.start, rows.start), all_columns),
-        (slice(rows.stop, all_rows.stop), all_columns),
-        (rows, slice(all_columns.start, columns.start)),
-        (rows, slice(columns.stop, all_columns.stop)),
-    ]
-    return [strip for strip in strips if all(part.start < part.stop for part in strip)]
-
-
-def _rotation(angle_deg: float, centre: np.ndarray) -> np.ndarray:
-    """The (2, 3) matrix that turns (row, column) about `centre`, counter-clockwise as displayed."""
-    angle = np.deg2rad(angle_deg)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return np.column_stack([turn, centre - turn @ centre])
+    matrix = position_matrix(displacement, angle_deg, (hw[0], hw[1]))
+    # einsum, not @: the threads of BLAS would disturb those of the training step
+    return np.einsum("krj,cj->krc", np.einsum("ri,kij->krj", rows, matrix), columns)
 
 
 def _check_images(
@@ -304,9 +246,17 @@ def _check_images(
     return hw
 
 
-def _check_region(region: Region | None, hw: tuple[int, int]) -> Region:
-    if region is None:
-        return slice(0, hw[0]), slice(0, hw[1])
+def _check_regions(
+    regions: Sequence[Region] | None, hw: tuple[int, int], count: int
+) -> list[Region]:
+    if regions is None:
+        return [(slice(0, hw[0]), slice(0, hw[1]))] * count
+    if len(regions) != count:
+        raise ValueError(f"{count} images and {len(regions)} regions: must be as many")
+    return [_check_region(region, hw) for region in regions]
+
+
+def _check_region(region: Region, hw: tuple[int, int]) -> Region:
     rows, columns = (
         slice(part.start or 0, size if part.stop is None else part.stop, part.step)
         for part, size in zip(region, hw, strict=True)
@@ -318,15 +268,3 @@ def _check_region(region: Region | None, hw: tuple[int, int]) -> Region:
                 f"{hw[0]}×{hw[1]} px, not empty"
             )
     return rows, columns
-
-
-def _load_deform_grid() -> Callable[..., Any]:
-    # only training deforms; prediction must work where the extension cannot be built
-    try:
-        from elasticdeform import deform_grid
-    except ImportError as error:
-        raise ImportError(
-            f"elasticdeform cannot be imported ({error}): its wheels do not fit NumPy 2, install "
-            "it from source with `pip install --no-binary elasticdeform elasticdeform==0.5.1`"
-        ) from error
-    return deform_grid
