@@ -33,10 +33,15 @@ import experiments
 from unet2015 import distributed
 from unet2015.ablation import BASELINE, FINISHED, refuse_mixture
 from unet2015.ablation_data import SETS, Data, cells_fit
-from unet2015.ablation_run import Job, run_jobs, training_hashes
+from unet2015.ablation_run import Job, run_jobs, still_to_do, training_hashes
 from unet2015.ablation_tables import write_ablations
 from unet2015.atomic import writable_folder
-from unet2015.command_line import option_before_others, resolve_device, run_command
+from unet2015.command_line import (
+    option_before_others,
+    parse_options,
+    resolve_device,
+    run_command,
+)
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import RELEASES, load_cell_tracking
 from unet2015.data.isbi2012 import load_isbi2012
@@ -214,11 +219,15 @@ def main(options: Options) -> None:
     data = load()
     print(f"data: {data.source}")
     cells_fit(data, options.instances)
-    if not options.allow_mixed:
+    to_do = still_to_do(jobs, data)
+    if to_do and not options.allow_mixed:
         new = {"data_hashes": training_hashes(data), **jobs[0].code}
         table = (options.preset_in_record, data.name, config_hash(options.config))
         refuse_mixture(read_records(options.results / "runs", "ablation"), new, table)
-    print(f"{len(jobs)} runs: {', '.join(configs)}; folds {options.folds}, seeds {options.seeds}")
+    print(
+        f"{len(jobs)} runs, {len(to_do)} of them without a record yet: {', '.join(configs)}; "
+        f"folds {options.folds}, seeds {options.seeds}"
+    )
     outcomes = run_jobs(jobs, load, workers=options.workers, scheduler=options.scheduler)
     pages = write_ablations(options.results, allow_mixed=options.allow_mixed)
     print("written: " + ", ".join(map(str, pages)))
@@ -238,7 +247,7 @@ def options_from(argv: list[str] | None = None) -> Options:
         instances=experiments.instances(base),
         config=experiments.load(base),
     )
-    return tyro.cli(Options, args=argv, default=default, description=__doc__)
+    return parse_options(Options, argv, default=default, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,15 @@ def test_mixed_records_are_refused_unless_allowed(change, words):
     assert words in " ".join(section.mixed)
 
 
+def test_commits_that_compute_the_same_are_no_mixture():
+    records = [record | {"code_tree": "c" * 12} for record in grid(("gelu",))]
+    records[0] |= {"commit": "b" * 40}
+    assert not sections(records)[0].mixed
+    records[0] |= {"code_tree": "d" * 12}
+    with pytest.raises(ValueError, match=r"code \(aaaaaaaaaaaa, bbbbbbbbbbbb\)"):
+        sections(records)
+
+
 def test_no_baseline_record_is_refused_with_the_remedy():
     with pytest.raises(ValueError, match=r"no baseline record for gelu.*ablations\.py"):
         sections([ablation_record("gelu", 1, 0)])

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from tests.tiny import blob_tiles, contents, same_weights, settings
+from unet2015 import checkpoint
 from unet2015.batches import collate
 from unet2015.checkpoint import (
     CURRENT,
@@ -256,6 +257,36 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path):
     with pytest.raises(DamagedCheckpoint, match=r"model\.pt: damaged or not a checkpoint of this"):
         load_checkpoint(path)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ("not json", "not a checkpoint of this project"),
+        ("[]", "not a checkpoint of this project"),
+        ("5", "not a checkpoint of this project"),
+        ("{}", "not a checkpoint of this project"),
+        ('{"format": "another"}', "format 'another', expected"),
+        ('{"format": "unet2015 checkpoint 1", "config": {}, "seed": 0}', "says nothing of step"),
+    ],
+)
+def test_a_checksum_alone_makes_no_checkpoint(tmp_path, about, words):
+    path, tensors = tmp_path / "theirs.safetensors", {"model/weight": torch.ones(2)}
+    checksum = checkpoint._digest(about, tensors)
+    safetensors.torch.save_file(tensors, path, {"about": about, "sha256": checksum})
+    with pytest.raises(DamagedCheckpoint, match=f"theirs.*{words}"):
+        load_checkpoint(path)
+
+
+def test_a_folder_s_damaged_state_is_named_and_the_one_before_it_taken(tmp_path, capsys):
+    for step in (1, 2):
+        save_rotating(tmp_path, replace(EXAMPLE, step=step))
+    (tmp_path / CURRENT).write_bytes(b"torn")
+    assert load_checkpoint(tmp_path).step == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {tmp_path / CURRENT}: damaged")
+    assert said.endswith("taking the one before it\n")
+    assert "give another file" not in said
 
 
 def test_foreign_safetensors_are_refused(tmp_path):

@@ -23,6 +23,7 @@ from tests.tiny import blob_tiles, contents, quietly, same_weights, settings
 from unet2015 import distributed
 from unet2015.augmentation import TrainingTile
 from unet2015.checkpoint import CURRENT, PREVIOUS, WEIGHTS, load_checkpoint
+from unet2015.command_line import run_command
 from unet2015.history import HISTORY
 from unet2015.training import TrainingStopped
 
@@ -114,12 +115,16 @@ def printed(code: int) -> str:
     return terminal.getvalue()
 
 
-def one_dies(folder: Path) -> None:
+def one_dies(folder: Path, victim: int = 1) -> None:
     def die(step: int) -> None:
-        if step == 5 and distributed.rank() == 1:
+        if step == 5 and distributed.rank() == victim:
             os.kill(os.getpid(), signal.SIGKILL)
 
     quietly(CONFIG, Tiles(), folder, on_step=die)
+
+
+def the_writer_dies(folder: Path) -> None:
+    run_command(lambda: one_dies(folder, victim=0))
 
 
 def goes_on(folder: Path) -> None:
@@ -224,6 +229,13 @@ def test_a_killed_process_ends_the_job_and_the_job_goes_on(job, tmp_path):
     assert histories[0] == histories[1]
 
 
+def test_where_the_writer_dies_another_one_says_how_to_go_on(tmp_path):
+    ended = torchrun("the_writer_dies", tmp_path / "run")
+    assert ended.returncode != 0
+    assert "process 1 of 2: error: another process of this run has ended" in ended.stderr
+    assert f"the same command continues from {tmp_path / 'run'}" in ended.stderr
+
+
 # Without other processes
 
 
@@ -313,5 +325,10 @@ def test_a_record_states_that_several_processes_enlarged_the_batch(environment):
 
 
 if __name__ == "__main__":
-    tasks = {"trained_together": trained_together, "one_dies": one_dies, "goes_on": goes_on}
+    tasks = {
+        "trained_together": trained_together,
+        "one_dies": one_dies,
+        "the_writer_dies": the_writer_dies,
+        "goes_on": goes_on,
+    }
     tasks[sys.argv[1]](Path(sys.argv[2]))

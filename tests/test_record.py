@@ -120,15 +120,18 @@ def git(folder, *arguments):
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_code_version_is_the_commit_and_whether_code_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "of_a_hook"))
-    assert code_version(tmp_path) == {"commit": None, "dirty": None}
+    assert code_version(tmp_path) == {"commit": None, "code_tree": None, "dirty": None}
     monkeypatch.delenv("GIT_DIR")
     git(tmp_path, "init", "-q")
-    code = tmp_path / "code.py"
-    code.write_text("1")
-    assert code_version(tmp_path) == {"commit": None, "dirty": True}
-    git(tmp_path, "add", "code.py")
+    code, other = tmp_path / "unet2015" / "code.py", tmp_path / "experiments" / "code.py"
+    for file in (code, other):
+        file.parent.mkdir()
+        file.write_text("1")
+    assert code_version(tmp_path) == {"commit": None, "code_tree": None, "dirty": True}
+    git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "one")
-    clean = {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
+    clean = code_version(tmp_path)
+    assert (clean["commit"], clean["dirty"]) == (git(tmp_path, "rev-parse", "HEAD"), False)
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "record.json").write_text("{}")
     (tmp_path / "README.md").write_text("a table")
@@ -136,6 +139,18 @@ def test_code_version_is_the_commit_and_whether_code_changed(tmp_path, monkeypat
     assert code_version(tmp_path) == clean
     code.write_text("2")
     assert code_version(tmp_path) == clean | {"dirty": True}
+    monkeypatch.delenv("GIT_DIR")
+    code.write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "a record and a page")
+    later = code_version(tmp_path)
+    assert later["commit"] != clean["commit"]
+    assert later["code_tree"] == clean["code_tree"]
+    for file in (code, other):
+        file.write_text("3")
+        git(tmp_path, "commit", "-q", "-a", "-m", "what computes")
+        assert code_version(tmp_path)["code_tree"] not in (later["code_tree"], None)
+        later = code_version(tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -143,7 +158,7 @@ def test_an_installed_copy_does_not_claim_the_commit_around_it(tmp_path):
     git(tmp_path, "init", "-q")
     inside = tmp_path / "site-packages"
     inside.mkdir()
-    assert code_version(inside) == {"commit": None, "dirty": None}
+    assert code_version(inside) == {"commit": None, "code_tree": None, "dirty": None}
 
 
 def test_peak_memory_grows_with_an_allocation():

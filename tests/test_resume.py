@@ -183,6 +183,7 @@ def test_sigterm_from_another_process(tmp_path):
         child.send_signal(signal.SIGTERM)
         _, errors = child.communicate("\n", timeout=60)
     assert child.returncode == 1
+    assert "\nstopping after this step; again: at once, without saving\n" in errors
     assert "stopped by SIGTERM after step 4 of 8; the same command continues" in errors
     whole = quietly(config, augmented_tiles(config), tmp_path / "whole")
     assert same_weights(quietly(config, augmented_tiles(config), tmp_path / "cut"), whole)

@@ -2,6 +2,8 @@
 
 import csv
 import math
+import os
+import signal
 from typing import Any, cast
 
 import numpy as np
@@ -49,7 +51,7 @@ def test_two_steps_are_momentum_sgd_as_written_down(extra):
     tiles = blob_tiles(config, 4)
     for step, rate in enumerate((0.025, 0.05)):
         image, labels, weights = collate(tiles[2 * step : 2 * step + 2])
-        loss, cells, right = train_step(run, (image, labels, weights)).tolist()
+        loss, cells, right, length = train_step(run, (image, labels, weights)).tolist()
         run.step += 1
 
         scores = twin(image.double())
@@ -62,6 +64,7 @@ def test_two_steps_are_momentum_sgd_as_written_down(extra):
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
         clip = min(1.0, extra.get("gradient_clip", math.inf) / norm)
         assert (clip < 1) == ("gradient_clip" in extra)
+        assert length == pytest.approx(norm, rel=1e-4)
         with torch.no_grad():
             for name, p in twin.named_parameters():
                 gradient = clip * gradients[name] + extra.get("weight_decay", 0) * p
@@ -143,7 +146,7 @@ def test_history_holds_the_means_of_the_steps(tmp_path, monkeypatch, rows_of_thr
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     assert [row["step"] for row in rows] == [3, 6, 8]
     for row, (first, last) in zip(rows, [(0, 3), (3, 6), (6, 8)], strict=True):
-        loss, cells, right = np.mean(measured[first:last], axis=0)
+        loss, cells, right, _ = np.mean(measured[first:last], axis=0)
         rate = learning_rate(last - 1, config.training)
         expected = {"loss": loss, "cell_fraction": cells, "accuracy": right, "learning_rate": rate}
         assert row == pytest.approx({"step": last} | expected, rel=1e-7)
@@ -229,9 +232,64 @@ def test_of_several_steps_read_together_the_first_bad_one_is_named(tmp_path):
     """On a GPU the losses are read once per row of the history."""
     run = training.new_run(settings(), 0, torch.device("cpu"), {})
     run.step = 20
-    run.pending = [[1.0, 0.5, 0.5]] * 17 + [[math.inf, 1, 1], [math.nan, 1, 1], [math.nan, 1, 1]]
+    good, bad = [1.0, 0.5, 0.5, 9.0], [math.nan, 1.0, 1.0, math.nan]
     with pytest.raises(TrainingStopped, match=r"the loss is inf at step 18 \(sample 17\)"):
-        training._refuse_non_finite(run, 20, tmp_path)
+        training._refuse_non_finite(run, [good] * 17 + [[math.inf, *good[1:]], bad, bad], tmp_path)
+    with pytest.raises(TrainingStopped, match=r"the gradient's norm is inf at step 19 \(sample 18"):
+        training._refuse_non_finite(run, [good] * 18 + [[*good[:3], math.inf], bad], tmp_path)
+
+
+def test_a_non_finite_gradient_spoils_nothing(tmp_path):
+    """The loss of step 4 is finite; a hook on one of its gradients is not."""
+    config = settings()
+
+    def at(step: int) -> None:
+        if step == 3:
+            hooks.append(networks[0].score.bias.register_hook(lambda g: g * math.inf))
+
+    networks: list[UNet] = []
+    hooks: list[Any] = []
+
+    def noted(*arguments: Any, **named: Any) -> UNet:
+        networks.append(UNet(*arguments, **named))
+        return networks[0]
+
+    with pytest.raises(TrainingStopped, match=r"gradient's norm is (inf|nan) at step 4 \(sample 3"):
+        quietly(config, blob_tiles(config), tmp_path, on_step=at, make_network=noted)
+    kept = load_checkpoint(tmp_path)
+    assert kept.step == 3
+    for name, tensor in networks[0].named_parameters():
+        assert torch.equal(tensor.detach(), kept.model[name])  # the step was not taken
+
+
+def test_a_momentum_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
+    def poisoned(run: Run, batch: Any) -> Tensor:
+        result = train_step(run, batch)
+        if run.step == 4:
+            run.optimizer.state[run.network.score.bias]["momentum_buffer"][0] = math.nan
+        return result
+
+    monkeypatch.setattr(training, "train_step", poisoned)
+    config = settings(optimizer="sgd")
+    with pytest.raises(TrainingStopped, match=r"score\.bias\|momentum_buffer is not finite"):
+        quietly(config, blob_tiles(config), tmp_path)
+    assert load_checkpoint(tmp_path).step == 4
+
+
+def test_the_weights_name_the_code_of_every_session(tmp_path, monkeypatch):
+    def stop(step: int) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    first = {"commit": "a" * 40, "dirty": False}
+    monkeypatch.setattr(training, "code_version", lambda: first)
+    with pytest.raises(TrainingStopped):
+        quietly(settings(), blob_tiles(settings()), tmp_path, on_step=stop)
+    monkeypatch.setattr(training, "code_version", lambda: first | {"commit": "b" * 40})
+    quietly(settings(), blob_tiles(settings()), tmp_path)
+    code = load_checkpoint(tmp_path / WEIGHTS).code
+    assert [session["commit"][0] for session in code] == ["a", "b"]
+    assert code[0]["versions"]["torch"] == torch.__version__
 
 
 def test_non_finite_weights_are_not_saved(tmp_path, monkeypatch):
@@ -251,7 +309,7 @@ def test_non_finite_weights_are_not_saved(tmp_path, monkeypatch):
 def test_a_dead_start_is_reported_once_also_if_continued(tmp_path, capsys, monkeypatch):
     def dead(run: Run, batch: Any) -> Tensor:
         train_step(run, batch)
-        return torch.tensor([0.5, 1.0, 0.78])
+        return torch.tensor([0.5, 1.0, 0.78, 1.0])
 
     monkeypatch.setattr(training, "train_step", dead)
     monkeypatch.setattr("unet2015.history.EVERY_STEPS", 2)

@@ -179,9 +179,10 @@ def mixtures(runs: Sequence[Record]) -> list[str]:
     data = {tuple(sorted(run["data_hashes"].items())) for run in runs}
     if len(data) > 1:
         said.append(f"data ({len(data)} sets of hashes)")
-    code = sorted({_code(run) for run in runs})
+    # commits that differ in records, pages or tests alone have the same tree
+    code = {(run.get("code_tree") or run["commit"], run["dirty"]): _code(run) for run in runs}
     if len(code) > 1:
-        said.append(f"code ({', '.join(code)})")
+        said.append(f"code ({', '.join(sorted(code.values()))})")
     return said
 
 
@@ -190,8 +191,8 @@ def refuse_mixture(
 ) -> None:
     """Refuse, before a run, what its table would refuse after it: see `sections`.
 
-    new: data_hashes, commit and dirty of the runs to come. table: their preset, data set and
-    baseline's hash. Raises ValueError naming the difference.
+    new: data_hashes and `record.code_version()` of the runs to come. table: their preset, data set
+    and baseline's hash. Raises ValueError naming the difference.
     """
     keys = ("preset", "dataset", "baseline_hash")
     old = [record for record in records if tuple(record[key] for key in keys) == table]

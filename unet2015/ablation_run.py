@@ -131,6 +131,11 @@ def run_job(job: Job, data: Data, *, checkpoint_every_s: float = 120.0) -> str:
     return str(fields["outcome"])
 
 
+def still_to_do(jobs: Sequence[Job], data: Data) -> list[Job]:
+    """The runs that have no record yet."""
+    return [job for job in jobs if find_record(job, data) is None]
+
+
 def unfinished(outcome: str, reason: str) -> dict[str, Any]:
     """The result fields of a run that has no scores."""
     nothing = {"scores": None, "training": None, "curve": None, "prediction_seconds": None}

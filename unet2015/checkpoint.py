@@ -6,6 +6,7 @@ load) whose metadata holds the configuration, the history and a SHA-256 over all
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ CURRENT, PREVIOUS, NEXT, WEIGHTS = (
     "weights.safetensors",
 )
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
+_ABOUT = ("seed", "step", "history", "pending", "seconds", "data")
+"""Fields of a `Checkpoint` that its metadata hold as they are."""
 _REMEDY = "give another file of the run, or train again in another folder"
 
 
@@ -51,6 +54,8 @@ class Checkpoint:
     """Training time so far, over all sessions."""
     data: dict[str, Any] = field(default_factory=dict)
     """What prediction and resume must know of the data: gray scale, hashes, where it came from."""
+    code: list[dict[str, Any]] = field(default_factory=list)
+    """The commits and versions that have trained it, one entry unless they changed in between."""
 
     def weights_sha256(self) -> str:
         """SHA-256 of the weights: which network made a prediction."""
@@ -111,16 +116,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `path` atomically, with its checksum (safetensors)."""
     tensors = {_MODEL + name: t.contiguous() for name, t in checkpoint.model.items()}
     tensors |= {_OPTIMIZER + name: t.contiguous() for name, t in checkpoint.optimizer.items()}
-    about = {
-        "format": FORMAT,
-        "config": as_dict(checkpoint.config),
-        "seed": checkpoint.seed,
-        "step": checkpoint.step,
-        "history": checkpoint.history,
-        "pending": checkpoint.pending,
-        "seconds": checkpoint.seconds,
-        "data": checkpoint.data,
-    }
+    about = {name: getattr(checkpoint, name) for name in (*_ABOUT, "code")}
+    about |= {"format": FORMAT, "config": as_dict(checkpoint.config)}
     text = json.dumps(about, sort_keys=True)
     metadata = {"about": text, "sha256": _digest(text, tensors)}
     write_bytes(path, safetensors_bytes(tensors, metadata=metadata))
@@ -146,15 +143,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
     ValueError that names the file.
     """
     path = Path(path)
-    if path.is_dir():
-        if (path / WEIGHTS).exists():
-            return load_checkpoint(path / WEIGHTS)
-        newest, _ = newest_checkpoint(path)
+    if path.is_dir() and not (path / WEIGHTS).exists():
+        newest, refused = newest_checkpoint(path)
         if newest is None:
             raise FileNotFoundError(f"no checkpoint in {path}: looked for {WEIGHTS} and {CURRENT}")
+        for message in refused:
+            print(f"warning: {message}; taking the one before it", file=sys.stderr)
         return newest
+    if path.is_dir():
+        path = path / WEIGHTS
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint not found: {path}")
+    try:
+        return _load(path)
+    except DamagedCheckpoint as error:
+        raise DamagedCheckpoint(f"{error}; {_REMEDY}") from error
+
+
+def _load(path: Path) -> Checkpoint:
+    """The verified checkpoint of a file; DamagedCheckpoint says what is wrong with it."""
     _refuse_pickle(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -163,7 +170,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DamagedCheckpoint(
-            f"{path}: damaged or not a checkpoint of this project ({error}); {_REMEDY}"
+            f"{path}: damaged or not a checkpoint of this project ({error})"
         ) from error
     return _verified(path, metadata, tensors)
 
@@ -180,30 +187,35 @@ def _refuse_pickle(path: Path) -> None:
 
 def _verified(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
     text = metadata.get("about", "")
-    if not text:
-        raise DamagedCheckpoint(f"{path}: a safetensors file, but not a checkpoint of this project")
-    if _digest(text, tensors) != metadata.get("sha256"):
-        raise DamagedCheckpoint(
-            f"{path}: damaged, its content does not match its checksum; {_REMEDY}"
-        )
-    about = json.loads(text)
-    if about["format"] != FORMAT:
-        raise DamagedCheckpoint(f"{path}: format {about['format']!r}, expected {FORMAT!r}")
+    if text and _digest(text, tensors) != metadata.get("sha256"):
+        raise DamagedCheckpoint(f"{path}: damaged, its content does not match its checksum")
+    about = _about(path, text)
     try:
         config = from_dict(about["config"])
     except ValueError as error:  # intact, but of a version with other settings
         raise ValueError(f"{path}: {error}") from error
     return Checkpoint(
         config=config,
-        seed=about["seed"],
-        step=about["step"],
         model=_part(tensors, _MODEL),
         optimizer=_part(tensors, _OPTIMIZER),
-        history=about["history"],
-        pending=about["pending"],
-        seconds=about["seconds"],
-        data=about["data"],
+        **{name: about[name] for name in _ABOUT},
+        code=about.get("code", []),
     )
+
+
+def _about(path: Path, text: str) -> dict[str, Any]:
+    """What the metadata say beside the tensors; a checksum alone makes no checkpoint of ours."""
+    try:
+        about = json.loads(text)
+    except ValueError:
+        about = None
+    if not isinstance(about, dict) or "format" not in about:
+        raise DamagedCheckpoint(f"{path}: a safetensors file, but not a checkpoint of this project")
+    if about["format"] != FORMAT:
+        raise DamagedCheckpoint(f"{path}: format {about['format']!r}, expected {FORMAT!r}")
+    if missing := [name for name in ("config", *_ABOUT) if name not in about]:
+        raise DamagedCheckpoint(f"{path}: says nothing of {', '.join(missing)}")
+    return about
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -219,7 +231,7 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for name in (CURRENT, PREVIOUS):
         if (folder / name).exists():
             try:
-                return load_checkpoint(folder / name), refused
+                return _load(folder / name), refused
             except DamagedCheckpoint as error:
                 refused.append(str(error))
     if refused:

@@ -94,7 +94,7 @@ class GraphedStep:
         self._rate = torch.zeros((), device=run.device)
         graph_safe(run.optimizer, self._rate)
         self._forward = forward_of(run)
-        self._figures = torch.zeros(FIGURES, device=run.device)
+        self._figures = torch.zeros(FIGURES + 1, device=run.device)
         self._tiles: Batch | None = None
         self._taken = 0
         self._replay: Callable[[], None] | None = None

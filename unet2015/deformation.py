@@ -16,7 +16,7 @@ two one-dimensional ones (`position_matrix`) is enough: it takes about twice as 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
@@ -93,6 +93,9 @@ def position_basis(size: int, points: int, interpolation: Bicubic = "bspline") -
     >>> position_basis(3, 2)[1].round(6).tolist()
     [0.5, 0.5, 0.0, 1.0]
     """
+    if interpolation not in get_args(Bicubic):
+        words = " or ".join(map(repr, get_args(Bicubic)))
+        raise ValueError(f"interpolation = {interpolation!r}: must be {words}")
     if interpolation == "keys":
         columns = list(keys_weights(points, size).T)
     else:
@@ -172,8 +175,8 @@ def deform(
     once.
 
     Returns one array of its region's size per image; order 0 keeps the dtype and the set of
-    values, the others give float32 (order ≥ 2 may overshoot the range of values). Beyond its
-    border an image is mirrored without repeating the edge pixel.
+    values (integers up to 2⁵³), the others give float32 (order ≥ 2 may overshoot the range of
+    values). Beyond its border an image is mirrored without repeating the edge pixel.
     Raises ValueError for input that breaks these rules.
 
     >>> step = np.array([[1, 2], [3, 4]], np.uint8)
@@ -181,6 +184,8 @@ def deform(
     [[2, 4], [1, 3]]
     """
     hw = _check_images(images, displacement, orders)
+    if not np.isfinite(angle_deg):
+        raise ValueError(f"angle_deg = {angle_deg}: must be a finite number of degrees")
     wanted = _check_regions(regions, hw, len(images))
     # every pixel's position is computed once, for the rows and columns that any image wants
     first = [min(region[axis].start for region in wanted) for axis in (0, 1)]

@@ -187,6 +187,12 @@ def partner_lost(error: RuntimeError) -> bool:
     return _joined() and count() > 1 and broken
 
 
+def _ended_for_a_partner(end: SystemExit) -> bool:
+    """Whether the error that ended the command came from an exchange that failed."""
+    cause = end.__context__.__cause__ if end.__context__ else None
+    return isinstance(cause, RuntimeError) and partner_lost(cause)
+
+
 def deviations() -> list[str]:
     """How a record states that several processes enlarged the batch; nothing for one alone."""
     if count() == 1:
@@ -200,7 +206,7 @@ def one_voice() -> Iterator[None]:
 
     Another process that ends in an error waits for a moment: where the writer met the same error,
     torchrun ends this one meanwhile. What was wrong with its input alone (exit code 2) is then
-    said; a traceback always is.
+    said; a traceback always is, and at once that another process has gone, which may be the writer.
     """
     try:
         silent = not is_writer()
@@ -214,8 +220,9 @@ def one_voice() -> Iterator[None]:
         with redirect_stdout(io.StringIO()), redirect_stderr(said):
             yield
     except SystemExit as end:
-        if end.code:
+        lost = _ended_for_a_partner(end)
+        if end.code and not lost:
             time.sleep(MOMENT_S)
-        if end.code == 2:
+        if end.code == 2 or lost:
             print(f"process {rank()} of {count()}: {said.getvalue()}", end="", file=sys.stderr)
         raise

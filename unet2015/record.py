@@ -3,6 +3,7 @@
 A record holds no path, host or user name of the machine it was made on.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -61,6 +62,7 @@ REQUIRED = {
 }
 """Fields that the records of an experiment must have, beside schema, experiment and name."""
 _GIB = 2**30
+_COMPUTES = ("unet2015", "experiments")
 _WRITTEN_BY_RUNS = (":(exclude)results", ":(exclude)README.md")
 
 
@@ -98,17 +100,21 @@ def provenance(
 
 
 def code_version(repository: Path = REPOSITORY) -> dict[str, Any]:
-    """The commit of the code and whether it was changed since: {"commit", "dirty"}.
+    """The commit of the code and whether it was changed since: {"commit", "code_tree", "dirty"}.
 
-    None for both where the code does not lie in its own git repository. Records, tables and
-    README.md do not count as changes: runs write them, and nothing computes from them.
+    code_tree: a hash of what computes, the folders unet2015/ and experiments/ of that commit; two
+    commits that differ in records, pages or tests have the same. None for all where the code does
+    not lie in its own git repository. Records, tables and README.md do not count as changes: runs
+    write them, and nothing computes from them.
     """
     top = _git(repository, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != repository.resolve():
-        return {"commit": None, "dirty": None}
+        return {"commit": None, "code_tree": None, "dirty": None}
+    trees = _git(repository, "rev-parse", *(f"HEAD:{name}" for name in _COMPUTES))
     changes = _git(repository, "status", "--porcelain", "--", ".", *_WRITTEN_BY_RUNS)
     return {
         "commit": _git(repository, "rev-parse", "--verify", "--quiet", "HEAD"),
+        "code_tree": trees and hashlib.sha256(trees.encode()).hexdigest()[:12],
         "dirty": None if changes is None else bool(changes),
     }
 

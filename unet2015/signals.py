@@ -1,6 +1,7 @@
 """A clean stop: SIGINT and SIGTERM are noted, and the run ends where its state is whole."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,8 @@ def stop_signals(received: list[str], *, urgent_if_repeated: bool = True) -> Ite
     def note(number: int, _frame: object) -> None:
         if not received:
             received.append(signal.Signals(number).name)
+            again = "; again: at once, without saving" if urgent_if_repeated else ""
+            print(f"\nstopping after this step{again}", file=sys.stderr, flush=True)
         elif urgent_if_repeated:
             raise KeyboardInterrupt
 

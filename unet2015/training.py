@@ -36,6 +36,7 @@ from unet2015.model import UNet
 from unet2015.numerics import numerics
 from unet2015.optimization import learning_rate
 from unet2015.progress import Report, tensorboard_writer
+from unet2015.record import code_version, versions
 from unet2015.resume import PROCESSES, find_run
 from unet2015.signals import stop_signals
 from unet2015.stopping import TrainingStopped, continued_after_refusal, how_to_continue
@@ -88,8 +89,9 @@ def train(
 
     Raises ValueError if `output` holds a run of another configuration, seed, data set, number of
     processes or place of augmentation, and for options that the device does not allow;
-    TrainingStopped at a non-finite loss, when SIGINT or SIGTERM asks to stop, or when another
-    process has ended; OSError where the disk refuses. Messages name the command that continues.
+    TrainingStopped at a non-finite loss or gradient, when SIGINT or SIGTERM asks to stop, or when
+    another process has ended; OSError where the disk refuses. Messages name the command that
+    continues.
     """
     distributed.join()
     check_compile(compile, device)
@@ -215,14 +217,12 @@ def _loop(
 def _read(run: Run, unread: list[Tensor], output: Path) -> str | None:
     """Note what was measured in the last steps; what asks several processes to stop, if anything.
 
-    Raises TrainingStopped at a non-finite loss.
+    Raises TrainingStopped at a non-finite loss or gradient.
     """
-    asking = False
-    for figures in torch.stack(unread).tolist():
-        run.pending.append(figures[:FIGURES])
-        asking = asking or any(figures[FIGURES:])
-    _refuse_non_finite(run, len(unread), output)
-    if not asking:
+    read = torch.stack(unread).tolist()
+    run.pending.extend(figures[:FIGURES] for figures in read)
+    _refuse_non_finite(run, read, output)
+    if not any(asking for figures in read for asking in figures[FIGURES + 1 :]):
         return None
     return run.stop[0] if run.stop else "a signal to another process"
 
@@ -234,38 +234,45 @@ def _continue_from(found: Checkpoint | None, run: Run, output: Path) -> None:
         load_optimizer(run.network, run.optimizer, found.optimizer)
         run.step, run.seconds = found.step, found.seconds
         run.history, run.pending = found.history, found.pending
+        run.code = list(found.code)
         if distributed.is_writer():
             write_history(output, run.history)
+    if distributed.is_writer():
+        now = {**code_version(), "versions": versions()}
+        run.code += [now] if now not in run.code[-1:] else []
     if distributed.count() > 1:
         run.replicas = distributed.Replicas(run.network)
 
 
-def _refuse_non_finite(run: Run, steps: int, output: Path) -> None:
-    """Stop at the first of the last `steps` steps with a non-finite loss, naming its sample."""
-    for step, (loss, *_) in enumerate(run.pending[-steps:], start=run.step - steps):
-        if math.isfinite(loss):
+def _refuse_non_finite(run: Run, read: list[list[float]], output: Path) -> None:
+    """Stop at the first of the last steps with a non-finite loss or gradient, naming its sample."""
+    for step, figures in enumerate(read, start=run.step - len(read)):
+        loss, norm = figures[0], figures[FIGURES]
+        if math.isfinite(loss) and math.isfinite(norm):
             continue
-        settings = run.config.training
         first, last = step * run.batch_size, (step + 1) * run.batch_size - 1
         which = f"sample {first}" if first == last else f"samples {first} to {last}"
-        kept = output / CURRENT
-        state = f"the last good checkpoint is {kept}" if kept.exists() else "none was saved yet"
-        raise TrainingStopped(
-            f"the loss is {loss} at step {step + 1} ({which}): "
-            f"training cannot go on; {state}. Lower training.learning_rate "
-            f"(= {settings.learning_rate}) or lengthen training.warmup_steps "
-            f"(= {settings.warmup_steps})"
-        )
+        what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        raise TrainingStopped(_no_way_on(run, f"{what} at step {step + 1} ({which})", output))
+
+
+def _no_way_on(run: Run, found: str, output: Path) -> str:
+    settings, kept = run.config.training, output / CURRENT
+    state = f"the last good checkpoint is {kept}" if kept.exists() else "none was saved yet"
+    return (
+        f"{found}: training cannot go on; {state}. Train again with a lower training.learning_rate "
+        f"(= {settings.learning_rate}) or a longer training.warmup_steps "
+        f"(= {settings.warmup_steps}), in another folder: a run keeps its settings"
+    )
 
 
 def _save(run: Run, output: Path) -> None:
-    """Save the resume state, unless the weights are non-finite (the last good one stays)."""
-    for name, parameter in run.network.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise TrainingStopped(
-                f"{name} is not finite after step {run.step}: training cannot go on; the last "
-                "good checkpoint is kept. Lower training.learning_rate"
-            )
+    """Save the resume state, unless something in it is non-finite (the last good one stays)."""
+    state = run.checkpoint()
+    for name, tensor in [*state.model.items(), *state.optimizer.items()]:
+        if not bool(torch.isfinite(tensor).all()):
+            found = f"{name} is not finite after step {run.step}"
+            raise TrainingStopped(_no_way_on(run, found, output))
     with continued_after_refusal(output):
-        save_rotating(output, run.checkpoint())
+        save_rotating(output, state)
         write_history(output, run.history)

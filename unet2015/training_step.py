@@ -19,7 +19,7 @@ from unet2015.model import CELL, UNet, predicted_class
 from unet2015.optimization import learning_rate, make_optimizer
 
 FIGURES = 3
-"""What is measured in a step: loss, share predicted cell, accuracy."""
+"""What is measured in a step and kept in the history: loss, share predicted cell, accuracy."""
 
 Forward = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """forward(image, labels, weights), all on the run's device: the loss, and the figures measured."""
@@ -46,6 +46,8 @@ class Run:
     """The network in all processes, where there are several."""
     loss: Loss | None = None
     """Another loss than the configuration's."""
+    code: list[dict[str, Any]] = field(default_factory=list)
+    """The commits and versions that have trained it (`Checkpoint.code`)."""
 
     @property
     def batch_size(self) -> int:
@@ -63,6 +65,7 @@ class Run:
             pending=list(self.pending),
             seconds=self.seconds,
             data=self.data,
+            code=list(self.code),
         )
 
 
@@ -82,10 +85,11 @@ def new_run(
 
 
 def train_step(run: Run, batch: Batch) -> Tensor:
-    """One step of gradient descent (paper §3); returns (loss, share predicted cell, accuracy).
+    """One step of gradient descent (paper §3): (loss, share predicted cell, accuracy, |gradient|).
 
-    With several processes these are of all of them, followed by how many ask to stop. On a GPU
-    nothing here waits for the device: the figures are still to be computed when this returns.
+    The last is the norm of all gradients, before any clipping. With several processes these are of
+    all of them, followed by how many ask to stop. On a GPU nothing here waits for the device: the
+    figures are still to be computed when this returns.
     """
     seed_drop_out(run)
     rate = current_rate(run)
@@ -156,11 +160,20 @@ def gradient_step(
     if run.replicas is not None:
         loss, measured = run.replicas.of_all(loss, weights.sum(), measured, bool(run.stop))
     loss.backward()
+    norm = _gradient_norm(run)
+    # where reading a number costs nothing, a step that would spoil the weights is not taken
+    if run.device.type != "cpu" or bool(norm.isfinite()):
+        run.optimizer.step()
+    return torch.cat([measured[:FIGURES], norm[None], measured[FIGURES:]])
+
+
+def _gradient_norm(run: Run) -> Tensor:
+    """The norm of all gradients, which are clipped if the configuration says so."""
+    parameters = list(run.network.parameters())
     clip = run.config.training.gradient_clip
     if clip is not None:
-        torch.nn.utils.clip_grad_norm_(run.network.parameters(), clip)
-    run.optimizer.step()
-    return measured
+        return torch.nn.utils.clip_grad_norm_(parameters, clip)
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -3,9 +3,11 @@
 import json
 import time
 
+import numpy as np
 import pytest
 
 from tests.commands import run
+from unet2015 import benchmarks
 from unet2015.benchmarks import pipeline, predict, train
 from unet2015.benchmarks.pages import README_START, benchmarks_page, summary, write_pages
 from unet2015.benchmarks.timing import (
@@ -69,13 +71,35 @@ def test_prediction_compares_equal_outputs():
     precisions = [row.work.rsplit(", ", 1)[1] for row in found.rows]
     assert precisions == ["float32", "bfloat16", "bfloat16"]
     assert all(row.ratio for row in found.rows[:2])
+    found = predict.benchmark("cpu", config=TINY, size_px=48, repeats=1, stack_slices=2)
+    works = [row.work for row in found.rows[3:]]
+    assert works == [
+        f"stack of 2 slices, {views}, bfloat16" for views in ("one view", "eight views")
+    ]
 
 
 def test_the_pipelines_counterparts_do_the_same_work():
-    (row,) = pipeline.weight_map(size_px=96, repeats=1).rows  # raises where the two differ
+    # raises where the two differ
+    (row,) = pipeline.weight_map(size_px=96, repeats=1, real=False).rows
     assert row.ratio is not None
     (row,) = pipeline.augment(size_px=96, repeats=1).rows
     assert row.ratio is not None
+
+
+def test_real_cells_are_measured_where_they_are(monkeypatch: pytest.MonkeyPatch):
+    cells = np.zeros((24, 30), int)
+    cells[2:8, 2:9], cells[12:20, 4:25] = 3, 7
+    monkeypatch.setattr(pipeline, "_real_cells", lambda: ({"a frame": cells}, ["b: not at hand."]))
+    found = pipeline.weight_map(size_px=96, repeats=1)
+    assert [row.work.split("(")[1] for row in found.rows] == ["phantom)", "a frame)"]
+    assert found.rows[1].work.startswith("weight map of 24 × 30 px, 2 cells")
+    assert found.notes[1:] == ["b: not at hand."]
+
+
+def test_parts_that_compute_on_the_cpu_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setattr(pipeline, "weight_map", lambda: Benchmark([ROW], []))
+    benchmarks.run("weight-map", "cuda", tmp_path / "record.json")
+    assert json.loads((tmp_path / "record.json").read_text())["device"] == "cpu"
 
 
 def test_works_are_timed_in_turns():

@@ -89,6 +89,8 @@ def test_another_commit_is_refused_before_anything_runs(tmp_path, capsys, monkey
     few = ("--folds", 1, "--seeds", 0, "--arms", "tta_8")
     assert run_tiny(tmp_path, *few) == 0
     monkeypatch.setattr(record, "code_version", lambda: COMMIT | {"commit": "b" * 40})
+    # nothing is left to run: the page from the records, as after a fresh clone
+    assert run_tiny(tmp_path, *few) == 0
     more = (*few, "no_dropout")
     assert run_tiny(tmp_path, *more) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]

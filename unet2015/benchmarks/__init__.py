@@ -19,13 +19,16 @@ from unet2015.benchmarks.timing import (
     benchmark_record,
     write_benchmark,
 )
+from unet2015.numerics import numerics
 
 
 def run(part: str, device: str, json: Path | None = None) -> None:
     """Run the benchmark of one part, print its table, and write its record to `json`."""
+    if part not in ("train", "predict"):
+        device = "cpu"  # the others compute there whatever is at hand
     works = {
         "train": lambda: (cuda if device.startswith("cuda") else train).benchmark(device),
-        "predict": lambda: _together(predict.benchmark(device), peers.predict(device)),
+        "predict": lambda: _predict(device),
         "augment": lambda: _together(pipeline.augment(), peers.augment()),
         "weight-map": pipeline.weight_map,
         "metrics": metrics.benchmark,
@@ -36,6 +39,11 @@ def run(part: str, device: str, json: Path | None = None) -> None:
     if json is not None:
         write_benchmark(json, record)
         print(json)
+
+
+def _predict(device: str) -> Benchmark:
+    with numerics(device):  # as predictions are made: float32 is float32
+        return _together(predict.benchmark(device), peers.predict(device))
 
 
 def _together(first: Benchmark, second: Benchmark) -> Benchmark:

@@ -77,7 +77,7 @@ def step_flop(config: ExperimentConfig, tile: TrainingTile) -> int:
 
 
 def matrix_rate(precision: str, device: str) -> float:
-    """FLOP/s of a large matrix product, the best of a few: what the hardware can do at most."""
+    """FLOP/s of a large matrix product, the median of nine: what the hardware can do at most."""
     side = MATRIX if device.startswith("cuda") else MATRIX // 2
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
