@@ -1,71 +1,36 @@
 """The page of the cell tracking sets: every figure from a record, and the committed page too."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from unet2015.cell_tracking_tables import cell_tracking_table, rows, write_cell_tracking
+import experiments
+from tests.cell_tracking_records import U373, lines, record, with_cores
+from unet2015.cell_tracking_rows import PRESETS, rows
+from unet2015.cell_tracking_tables import CELLS, cell_tracking_table, write_cell_tracking
+from unet2015.instances import InstanceConfig
 from unet2015.record import REPOSITORY, write_record
-
-U373, HELA = "PhC-C2DH-U373", "DIC-C2DH-HeLa"
-SCORES = {"foreground_iou": 0.7123, "label_seg": 0.9951, "cells": 98, "merged": 4, "split": 5}
-SCORES |= {"missed": 6, "predicted": 120, "spurious": 7}
-
-
-def record(seg: float, **fields: Any) -> dict[str, Any]:
-    """A record as reproduce/cell_tracking.py writes it; `fields` replaces some."""
-    about = {
-        "experiment": "cell_tracking",
-        "name": f"run{seg}",
-        "preset": "quick",
-        "arm": "none",
-        "dataset": HELA,
-        "train_sequence": "01",
-        "scored_sequence": "02",
-        "train_frames": [2, 5, 21],
-        "scored_frames": [6, 7],
-        "hold_out": 0,
-        "instances": {"min_size_px": 500, "border_px": 0, "fill_holes": False},
-        "scores": SCORES | {"seg": seg, "seg_of_frame": [seg, seg]},
-        "training": {"steps": 1200, "seconds": 300.0, "final_loss": 0.1234},
-        "prediction_seconds": 31.0,
-        "peak_memory_gib": 1.9,
-        "seed": 0,
-        "config": {},
-        "config_hash": "0123456789ab",
-        "commit": "f" * 40,
-        "dirty": False,
-        "hardware": {"cpu": "a CPU", "cores": 2, "ram_gib": 16.0, "torch_threads": 2}
-        | {"accelerators": []},
-        "versions": {"python": "3.11", "torch": "2.13", "numpy": "2.4"},
-        "wall_time_s": 600.0,
-        "command": "python reproduce/cell_tracking.py",
-        "deviations": ["model.width: 24 (was 64)"],
-        "data_hashes": {},
-        "started": "2026-01-01T00:00:00Z",
-    }
-    return about | fields
-
-
-def lines(page: str, *words: str) -> list[list[str]]:
-    """The cells of all table lines that have these words."""
-    return [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in page.splitlines()
-        if line.startswith("|") and all(word in line for word in words)
-    ]
 
 
 def test_without_records_the_page_says_so():
     page = cell_tracking_table([])
     (u_net,) = lines(page, "u-net (2015)")
-    assert u_net == ["paper: u-net (2015)", "hidden test sequences", "0.9203", "", "0.7756", ""]
+    assert u_net == [
+        "paper: u-net (2015)",
+        "hidden test sequences",
+        "0.9203",
+        "",
+        "",
+        "0.7756",
+        "",
+        "",
+    ]
     (best,) = lines(page, "CALT-US")
-    assert best[2::2] == ["0.931", "0.887"]
+    assert best[2::3] == ["0.931", "0.887"]
     for preset in ("quick", "paper"):
         (line,) = lines(page, f"`{preset}`")
-        assert line[2:] == ["not run", "", "not run", ""]
+        assert line[2:] == ["not run", "", "", "not run", "", ""]
         assert f"- ours, `{preset}`: not run" in page
     assert "Not run: there is no record of an arm." in page
     assert page.endswith("## Runs\n\nNo record.\n")
@@ -75,16 +40,16 @@ def test_each_figure_stands_at_its_data_set_and_direction():
     other_way = record(0.7, train_sequence="02", scored_sequence="01")
     page = cell_tracking_table([record(0.5), other_way, record(0.91, dataset=U373)])
     (first,) = lines(page, "sequence 02, trained on 01")
-    assert first[2:] == ["0.9100", "-0.0103", "0.5000", "-0.2756"]
+    assert first[2:] == ["0.9100", "-0.0103", "no cores", "0.5000", "-0.2756", "no cores"]
     (second,) = lines(page, "sequence 01, trained on 02")
-    assert second[2:] == ["not run", "", "0.7000", "-0.0756"]
+    assert second[2:] == ["not run", "", "", "0.7000", "-0.0756", "no cores"]
 
 
 def test_the_mean_needs_both_directions():
     both = [record(0.5), record(0.7, train_sequence="02", scored_sequence="01")]
     page = cell_tracking_table([*both, record(0.91, dataset=U373)])
     (mean,) = lines(page, "mean of both |")
-    assert mean[2:] == ["not run", "", "0.6000", "-0.1756"]
+    assert mean[2:] == ["not run", "", "", "0.6000", "-0.1756", "no cores"]
     assert not lines(cell_tracking_table(both[:1]), "mean of both |")
 
 
@@ -97,7 +62,7 @@ def test_seeds_are_averaged_and_the_newest_record_counts():
         ]
     )
     (line,) = lines(page, "sequence 02, trained on 01")
-    assert line[4] == "0.5000 ± 0.1000"
+    assert line[5] == "0.5000 ± 0.1000"
 
 
 def test_other_settings_get_a_row_of_their_own():
@@ -107,34 +72,133 @@ def test_other_settings_get_a_row_of_their_own():
     assert any(row.name == "ours, `quick` (0123456789ab, min0_border50_filled)" for row in found)
 
 
-def test_an_arm_stands_beside_its_preset():
-    arm = record(0.3, arm="no_border_weight", config_hash="c" * 12)
-    page = cell_tracking_table([record(0.5), arm])
-    (line,) = lines(page, "no_border_weight", "-0.2000")
-    assert line[1:] == ["DIC-HeLa", "02", "0.3000", "0.5000", "-0.2000", "4", "5", "6", "4, 5, 6"]
-    (alone,) = lines(cell_tracking_table([arm]), "no_border_weight", "not run")
-    assert alone[3:6] == ["0.3000", "not run", ""]
-    # an arm is no row of the table of the paper
-    assert not lines(page, "no_border_weight", "sequence 02, trained on 01")
-
-
 def test_held_out_frames_stand_apart():
     page = cell_tracking_table([record(0.42, hold_out=2, scored_sequence="01")])
     (line,) = lines(page, "0.4200")
     assert line[1:6] == ["DIC-HeLa", "01", "6, 7", "0", "0.4200"]
-    assert lines(page, "ours, `quick`")[0][2:] == ["not run", "", "not run", ""]
+    assert lines(page, "ours, `quick`")[0][2:] == ["not run", "", "", "not run", "", ""]
 
 
 def test_the_counts_and_the_run_are_there():
-    with_cores = record(0.5)
-    with_cores["scores"]["seg_of_argmax"] = 0.4321
-    for made, argmax in ((record(0.5), "0.5000"), (with_cores, "0.4321")):
+    for made, argmax in (
+        (record(0.5), "0.5000"),
+        (with_cores(0.5, 0.4321), "0.4321"),
+        # with cores, SEG is not that of the argmax
+        (with_cores(0.5, None), "not recorded"),
+    ):
         (line,) = lines(cell_tracking_table([made]), "0.7123")
         assert line[3:6] == ["0", "0.5000", argmax]
         assert line[6:] == ["0.7123", "0.9951", "98", "4", "5", "6", "120", "7"]
     page = cell_tracking_table([record(0.5)])
     assert "- 1200 steps in 5.0 min on 3 frames, final loss 0.1234; prediction 31 s for 2" in page
     assert "  - model.width: 24 (was 64)" in page
+
+
+def test_the_argmax_stands_beside_the_cores_and_alone_beside_the_paper():
+    other_way = {"train_sequence": "02", "scored_sequence": "01", "dataset": U373}
+    page = cell_tracking_table(
+        [
+            with_cores(0.7, 0.4),
+            with_cores(0.8, 0.9, **other_way),
+            with_cores(0.6, 0.6, dataset=U373),
+        ]
+    )
+    (first,) = lines(page, "sequence 02, trained on 01")
+    assert first[2:5] == ["0.6000", "-0.3203", "0.6000 (+0.0000)"]
+    assert first[5:] == ["0.4000", "-0.3756", "0.7000 (+0.3000)"]
+    (second,) = lines(page, "sequence 01, trained on 02")
+    assert second[2:] == ["0.9000", "-0.0203", "0.8000 (-0.1000)", "not run", "", ""]
+    (mean,) = lines(page, "mean of both |")
+    assert mean[2:] == ["0.7500", "-0.1703", "0.7000 (-0.0500)", "not run", "", ""]
+    assert (
+        "- What cores do in `quick` (0123456789ab, min500_core0.9): they lower SEG on PhC-U373 "
+        "02 → 01 (0.9000 → 0.8000); do not change SEG on PhC-U373 01 → 02; raise SEG on DIC-HeLa "
+        "01 → 02 (0.4000 → 0.7000).\n" in page
+    )
+
+
+def test_an_argmax_that_was_not_recorded_is_not_the_seg_with_cores():
+    page = cell_tracking_table([with_cores(0.7, 0.4), with_cores(0.6, None, seed=1)])
+    (line,) = lines(page, "sequence 02, trained on 01")
+    assert line[5:] == ["not recorded", "", "0.6500 ± 0.0500"]
+    assert "they have an effect that is not recorded on DIC-HeLa 01 → 02.\n" in page
+    assert "What cores do" not in cell_tracking_table([record(0.5)])
+
+
+def test_the_preset_comes_before_its_arms_in_every_table():
+    presets = [("paper", "none"), ("quick", "none"), ("quick", "cell_tracking_no_ridge")]
+    presets.append(("quick", "no_elastic"))
+    made = [
+        # the name and the time of an arm come before those of its preset
+        record(0.1 * k + 0.1, preset=p, arm=a, config_hash=f"{k}" * 12, hold_out=k_out)
+        for k_out in (0, 2)
+        for k, (p, a) in enumerate(reversed(presets))
+    ]
+    page = cell_tracking_table(made)
+    expected = ["`quick`", "`quick cell_tracking_no_ridge`", "`quick no_elastic`", "`paper`"]
+    for table in (
+        lines(page.partition("## Cells merged")[2].partition("## What the evidence")[0], "ours"),
+        lines(page.partition("## What was selected")[2], "DIC-HeLa"),
+    ):
+        assert [line[0].removeprefix("ours, ").partition(" (")[0] for line in table] == expected
+    deviations = page.partition("## Deviations")[2].partition("## Runs")[0]
+    places = [deviations.index(f"- ours, {name}") for name in expected]
+    assert places == sorted(places)
+
+
+def test_how_cells_are_found_is_a_deviation_too():
+    # what the page takes for the paper's way of finding cells is that of its preset
+    assert experiments.instances(PRESETS["paper"]) == InstanceConfig()
+    assert list(CELLS) == [field.name for field in fields(InstanceConfig)]
+    page = cell_tracking_table([with_cores(0.5, 0.4)])
+    (line,) = (line for line in page.splitlines() if "instances." in line)
+    assert line.startswith("  - instances.core_probability: 0.9 (was 0.5): cells are grown from")
+    changed = {"min_size_px": 0, "border_px": 50, "fill_holes": True}
+    page = cell_tracking_table([record(0.5, instances=changed)])
+    assert "  - instances.min_size_px: 0 (was 500): components of fewer" in page
+    assert "  - instances.border_px: 50 (was 0): " in page
+    assert "  - instances.fill_holes: True (was False): " in page
+    # old records have no such field, and then there were no cores
+    assert "instances." not in cell_tracking_table([record(0.5)])
+    assert "`paper` (0123456789ab): none" in cell_tracking_table(
+        [record(0.5, preset="paper", deviations=[])]
+    )
+
+
+def held_out(**changes):
+    """A run on held-out frames, of `quick`."""
+    return record(0.42, hold_out=2, scored_sequence="01") | changes
+
+
+def test_the_page_says_that_the_scored_sequence_had_its_say():
+    page = cell_tracking_table([])
+    text = " ".join(page.split())
+    assert "two full runs 01 → 02 without batch normalisation failed" in text
+    assert "one with SEG 0.13" in text
+    assert "scored sequence 02 did influence the choice of batch normalisation" in text
+
+
+def test_held_out_runs_of_other_settings_are_named_with_the_difference():
+    reported = with_cores(0.5, 0.4, config={"model": {"width": 24}})
+    older = {"preset": "quick, changed", "config_hash": "b" * 12, "started": "2025-12-31T00:00:00Z"}
+    older |= {"config": {"model": {"width": 32, "normalization": "batch"}}}
+    page = cell_tracking_table([reported, held_out(**older), held_out(**older, seed=1)])
+    assert "None of the 2 recorded runs on held-out frames (below) had the settings of a" in page
+    assert (
+        "- `quick, changed` (bbbbbbbbbbbb), 2 runs: earlier than `quick` (0123456789ab, "
+        "min500_core0.9), with model.width 32 (reported: 24), model.normalization batch (reported: "
+        "none), instances.core_probability 0.5 (reported: 0.9)\n" in page
+    )
+    later = older | {"started": "2026-01-02T00:00:00Z"}
+    assert "1 run: later than `quick` (0123" in cell_tracking_table([reported, held_out(**later)])
+    assert "1 run: no run of its preset is reported" in cell_tracking_table([held_out(**later)])
+
+
+def test_held_out_runs_of_the_reported_settings_are_not_called_others():
+    page = cell_tracking_table([record(0.5), held_out(), held_out(config_hash="b" * 12)])
+    assert "1 of the 2 runs on held-out frames had the settings of a run reported above:" in page
+    assert "- `quick` (0123456789ab), 1 run: the settings of `quick` (0123456789ab)\n" in page
+    assert "None of the" not in page
 
 
 def test_a_record_that_lacks_a_figure_is_named():

@@ -10,12 +10,17 @@ import pytest
 import torch
 from skimage.io import imread
 
+from experiments import reimplementations
+from experiments.reimplementations import carvana_activations, go_logo
 from tests.commands import run
 from tests.tiny import NEVER, blob_tiles, quietly, settings
 from unet2015.batches import Batch, collate
-from unet2015.config import TrainingConfig, from_dict
+from unet2015.config import ExperimentConfig, TrainingConfig, from_dict
+from unet2015.data import go_logo as go_logo_set
+from unet2015.data import pairs
 from unet2015.data.phantom import phantom_stack
-from unet2015.model import valid_output_size
+from unet2015.loss import weighted_cross_entropy
+from unet2015.model import UNet, valid_output_size
 from unet2015.overfit import (
     Overfit,
     about_batch,
@@ -95,6 +100,19 @@ def test_a_logistic_network_is_searched_too():
     )
     (found,) = search(config=config, rates=[3e-2], steps=200)
     assert found.reached_at_step is not None
+
+
+def test_another_network_and_loss_replace_those_of_the_settings():
+    def half(scores, labels, weights):
+        return weighted_cross_entropy(scores, labels, weights) / 2
+
+    (plain,), (halved,) = search(steps=1), search(steps=1, loss=half)
+    assert halved.losses[0] == plain.losses[0] / 2
+    wide = replace(CONFIG.model, width=2 * CONFIG.model.width)
+    (other,) = search(steps=3, make_network=lambda model, **options: UNet(wide, **options))
+    (expected,) = search(steps=3, config=replace(CONFIG, model=wide))
+    assert other == expected
+    assert other.losses[0] != plain.losses[0]
 
 
 @pytest.mark.parametrize(
@@ -239,6 +257,9 @@ def test_the_command_prints_a_table_and_writes_what_is_asked_for(tmp_path: Path,
         (("--steps", "0"), "steps = 0: must be ≥ 1"),
         (("--model.in-channels", "3"), "model.in_channels = 3"),
         (("--figure", "losses.jpg"), "--figure losses.jpg: must end in .png"),
+        (("--data", "some"), "--phantom and --data some: the phantom is in no folder; leave one"),
+        (("--preset", "published"), "--preset published: is for reimplementations/NAME only"),
+        (("--experiment", "reimplementations/nuclei"), "--phantom with --experiment reimp"),
     ],
 )
 def test_bad_options_end_with_one_message_and_exit_code_2(capsys, arguments, message):
@@ -252,3 +273,109 @@ def test_a_loss_that_does_not_fit_the_network_ends_with_exit_code_2(capsys):
     assert run("-m", "unet2015", "overfit", *SMALL, "--training.loss", "logistic") == 2
     assert "model.classes" in " ".join(capsys.readouterr().err.split())
     assert run("-m", "unet2015", "overfit", *SMALL, "--model.classes", 1) == 2
+
+
+# The settings of a later re-implementation
+
+
+@pytest.fixture
+def small_logo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Drawn glyphs of 204 px, 20 px out, for networks of width 2."""
+    monkeypatch.delenv("UNET2015_DATA", raising=False)
+    monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(go_logo_set, "IMAGE_PX", 204)
+    model = replace(go_logo.QUICK.model, width=2)
+    monkeypatch.setattr(go_logo, "QUICK", replace(go_logo.QUICK, model=model))
+
+
+def search_logo(batch: Batch, config: ExperimentConfig) -> float:
+    """The first loss with the network and loss of the settings."""
+    (found,) = overfit_search(config, batch, [1e-3], 1, progress=False)
+    return found.losses[0]
+
+
+LOGO = ("--learning-rates", "1e-3", "--steps", 2, "--device", "cpu")
+
+
+@pytest.mark.usefixtures("small_logo")
+def test_a_reimplementation_is_searched_with_its_own_settings_and_batch(tmp_path, capsys):
+    losses = []
+    for name in ("go_logo", "go_logo/published", "go_logo/mended"):
+        path = tmp_path / "losses.json"
+        given = ("--experiment", f"reimplementations/{name}", "--json", path)
+        assert run("-m", "unet2015", "overfit", *LOGO, *given) == 0
+        assert "batch: 4 tile(s) with labels of 20 × 20 px" in capsys.readouterr().out
+        content = json.loads(path.read_text())
+        config = from_dict(content["config"])
+        assert config.training.loss == "logistic"
+        assert config.training.optimizer == "adam"
+        assert config.model == go_logo.QUICK.model
+        assert content["dataset"].startswith("drawn glyph")
+        assert content["preset"] == "quick"
+        losses.append(content["rates"][0]["losses"])
+    assert losses[0] == losses[1] != losses[2]  # the label shrunk, and its centre
+
+
+@pytest.mark.usefixtures("small_logo")
+def test_the_network_and_loss_of_an_arm_are_those_that_are_searched(monkeypatch):
+    """The logo with another network and loss, and the trainer's first batch of it."""
+    system, arm = reimplementations.load_arm("go_logo/mended")
+    task = arm.prepare(None, 0, "cpu")
+    loss, made = carvana_activations.two_sigmoids, []
+
+    def make_network(*arguments, **options) -> UNet:
+        made.append(UNet(*arguments, **options))
+        return made[-1]
+
+    odd = replace(task, loss=loss, make_network=make_network)
+    chosen = replace(arm, prepare=lambda data, seed, device: odd)
+    monkeypatch.setattr(reimplementations, "load_arm", lambda name, preset: (system, chosen))
+    found = []
+
+    def noted(config, batch, *options, **parts):
+        (searched,) = overfit_search(config, batch, *options, **parts)
+        found.append((batch, searched.losses[0]))
+        return [searched]
+
+    monkeypatch.setattr("unet2015.overfit.overfit_search", noted)
+    given = ("--experiment", "reimplementations/go_logo/mended")
+    assert run("-m", "unet2015", "overfit", *LOGO, *given) == 0
+    ((batch, first_loss),) = found
+    (network,) = made
+    assert network.config == arm.config.model
+    expected = collate([task.tiles[k] for k in range(4)])
+    assert all(torch.equal(a, b) for a, b in zip(batch, expected, strict=True))
+    # at first about 0.8 a pixel; the settings have a positive weight of 10 instead
+    assert first_loss < 1 < search_logo(batch, arm.config)
+
+
+@pytest.mark.usefixtures("small_logo")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("reimplementations/go_lgo",), "re-implementation 'go_lgo' is unknown; nearest: go_logo"),
+        (
+            ("reimplementations/go_logo/mendet",),
+            "arm 'mendet' of go_logo is unknown",
+        ),
+        (("reimplementations/go_logo", "--model.width", 3), "model.width with --experiment reimp"),
+        (("reimplementations/nuclei",), "dsb2018"),
+    ],
+)
+def test_bad_names_settings_and_missing_data_end_with_exit_code_2(capsys, arguments, message):
+    assert run("-m", "unet2015", "overfit", *LOGO, "--experiment", *arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("error: ") == 1
+    assert "Traceback" not in captured.err
+
+
+def test_an_arm_by_its_name_and_preset():
+    system, arm = reimplementations.load_arm("carvana_activations")
+    assert system is carvana_activations.SYSTEM
+    assert arm.name == "published_relu"
+    assert arm.config == carvana_activations.QUICK
+    _, arm = reimplementations.load_arm("carvana_activations/mended_silu", "published")
+    assert arm.name == "mended_silu"
+    assert arm.config.model.width == 64
+    assert not arm.defects

@@ -1,6 +1,7 @@
 """Can the network learn one batch by heart, and from which learning rate on?
 
     python -m unet2015 overfit --experiment quick --figure overfit.png
+    python -m unet2015 overfit --experiment reimplementations/em_unaligned/mended
 
 A network that cannot over-fit a single batch has a defect, or a learning rate that does not suit
 it; more data would only hide that. One later re-implementation searches its settings in this way.
@@ -8,10 +9,10 @@ it; more data would only hide that. One later re-implementation searches its set
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -22,12 +23,15 @@ import experiments
 from unet2015.atomic import writable_outputs, write_text
 from unet2015.batches import Batch, collate
 from unet2015.command_line import resolve_device
-from unet2015.config import AugmentationConfig, ExperimentConfig, as_dict, config_hash
+from unet2015.config import AugmentationConfig, ExperimentConfig, as_dict, config_hash, differences
 from unet2015.data.gray_scale import GrayScale
+from unet2015.loss import Loss
+from unet2015.model import UNet
 from unet2015.numerics import numerics
 from unet2015.record import versions
+from unet2015.reimplementation import Arm, System
 from unet2015.samples import training_tiles
-from unet2015.training import new_run, train_step
+from unet2015.training import Run, new_run, train_step
 from unet2015.training_step import own_drop_out
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -37,6 +41,8 @@ STEPS = 300
 """Most steps at one rate (our choice: some minutes a rate with two CPU cores)."""
 TOLERANCE = 0.1
 """The loss at which the batch counts as learnt (one re-implementation's README)."""
+REIMPLEMENTATION = "reimplementations/"
+"""What the name of a later re-implementation begins with, for --experiment."""
 NO_AUGMENTATION = AugmentationConfig(
     elastic_sigma_px=0,
     rotation="none",
@@ -108,6 +114,8 @@ def overfit_search(
     seed: int = 0,
     device: str | torch.device = "cpu",
     *,
+    make_network: Callable[..., UNet] = UNet,
+    loss: Loss | None = None,
     progress: bool = True,
 ) -> list[Overfit]:
     """Train on one batch only at each learning rate, until the loss falls to `tolerance`.
@@ -116,8 +124,8 @@ def overfit_search(
     (B, o, o) float32 ≥ 0, the same in every step (`one_batch`). rates: > 0, each once; the rate is
     constant and has no warm-up, whatever `config` says, so that a row stands for its rate alone
     (our choice). All else, drop-out too, is as in `config`. Every rate begins with the same
-    weights, drawn from `seed` as in `training.train`. A rate ends early at a loss ≤ tolerance and
-    at a non-finite one.
+    weights, drawn from `seed` as in `training.train`, and so do make_network and loss replace what
+    `config` says. A rate ends early at a loss ≤ tolerance and at a non-finite one.
 
     Returns one entry per rate, in their order. Raises ValueError for rates, steps and tolerances
     that are none, and for a batch that does not fit the network. PyTorch's own random state is
@@ -127,6 +135,7 @@ def overfit_search(
     place = torch.device(device)
     image, labels, weights = batch
     on_device = (image.to(place), labels.to(place), weights.to(place))
+    parts = (make_network, loss)
     with (
         numerics(place),
         own_drop_out(),
@@ -135,22 +144,15 @@ def overfit_search(
         found = []
         for rate in rates:
             bar.set_description(f"learning rate {rate:g}")
-            found.append(_overfit(_at(config, rate, steps), on_device, tolerance, seed, place, bar))
+            run = new_run(_at(config, rate, steps), seed, place, {}, *parts)
+            found.append(_overfit(run, on_device, tolerance, bar))
             bar.update(steps - len(found[-1].losses))  # what an early end has saved
     return found
 
 
-def _overfit(
-    config: ExperimentConfig,
-    batch: Batch,
-    tolerance: float,
-    seed: int,
-    device: torch.device,
-    bar: tqdm,
-) -> Overfit:
-    """The training at the configuration's learning rate."""
-    settings = config.training
-    run = new_run(config, seed, device, {})
+def _overfit(run: Run, batch: Batch, tolerance: float, bar: tqdm) -> Overfit:
+    """The training at the learning rate of the run's configuration."""
+    settings = run.config.training
     losses: list[float] = []
     reached = None
     while run.step < settings.steps and reached is None:
@@ -266,17 +268,34 @@ def _shown_losses(found: Sequence[Overfit], tolerance: float) -> tuple[float, fl
     return min([tolerance, *losses]) / 1.25, min(1.25 * max([tolerance, *losses]), top)
 
 
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a search is of: settings, one batch, and where it is from."""
+
+    config: ExperimentConfig
+    batch: Batch
+    dataset: str
+    caption: str
+    hashes: Mapping[str, str]
+    make_network: Callable[..., UNet] = UNet
+    loss: Loss | None = None
+
+
 @dataclass(frozen=True)
 class OverfitSearch:
-    """Train on one batch of the EM stack only, at several learning rates: can it be learnt?"""
+    """Train on one batch only, at several learning rates: can it be learnt?"""
 
     experiment: str = "quick"
     """Settings to start from: quick (two CPU cores), paper (an accelerator), or another file of
-    experiments/. Every setting can be changed below; --training.learning-rate,
-    --training.schedule, --training.steps and the augmentation do not matter here."""
+    experiments/, on the EM stack. Every setting can be changed below; --training.learning-rate,
+    --training.schedule, --training.steps and the augmentation do not matter here. Or
+    reimplementations/NAME or …/NAME/ARM (no arm: as published), with its own network, loss,
+    optimiser and first batch; its settings stand in its file and cannot be changed below."""
+    preset: Literal["quick", "published"] = "quick"
+    """Of a re-implementation: narrow enough for two CPU cores, or as published."""
     data: Path | None = None
     """Folder with train-volume.tif and train-labels.tif; otherwise $UNET2015_DATA/isbi2012, the
-    per-user cache, or a download."""
+    per-user cache, or a download. Of a re-implementation: the folder of its data set."""
     phantom: bool = False
     """Use the procedural phantom even where the real stack could be had."""
     learning_rates: tuple[float, ...] = RATES
@@ -296,48 +315,79 @@ class OverfitSearch:
     config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
 
     def run(self) -> None:
-        experiments.load(self.experiment)  # an unknown name is refused before anything is read
+        subject_of = self._chosen()  # an unknown name is refused before anything is read
         check_search(self.learning_rates, self.steps, self.tolerance)
         device = resolve_device(self.device)
         writable_outputs({"--json": self.json, "--figure": self.figure}, {})
+        subject = subject_of(device)
+        print(about_batch(subject.batch))
+        search = (self.learning_rates, self.steps, self.tolerance, self.seed, device)
+        parts: Any = {"make_network": subject.make_network, "loss": subject.loss}
+        found = overfit_search(subject.config, subject.batch, *search, **parts)
+        print(as_table(found))
+        if self.figure is not None:
+            title = f"one batch, over and over\n{subject.caption}"
+            draw(found, self.tolerance, self.figure, title=title)
+            print(self.figure)
+        if self.json is not None:
+            self._write(self.json, found, subject, device)
+            print(self.json)
+        print(answer(found, self.steps, self.tolerance))
+
+    def _chosen(self) -> Callable[[str], Subject]:
+        """What makes the subject on a device; ValueError for options that exclude each other."""
+        if self.phantom and self.data is not None:
+            raise ValueError(
+                f"--phantom and --data {self.data}: the phantom is in no folder; leave one out"
+            )
+        if not self.experiment.startswith(REIMPLEMENTATION):
+            experiments.load(self.experiment)
+            if self.preset != "quick":
+                raise ValueError(
+                    f"--preset {self.preset}: is for {REIMPLEMENTATION}NAME only; leave it out"
+                )
+            return self._of_stack
+        from experiments import reimplementations
+
+        name = self.experiment.removeprefix(REIMPLEMENTATION)
+        system, arm = reimplementations.load_arm(name, self.preset)
+        changed = differences(self.config, experiments.load("quick"))
+        if self.phantom or changed:
+            given = "--phantom" if self.phantom else changed[0].partition(":")[0]
+            raise ValueError(
+                f"{given} with --experiment {self.experiment}: its data and settings are its own; "
+                f"leave it out, or take another arm or --preset (experiments/{REIMPLEMENTATION})"
+            )
+        return lambda device: self._of_arm(system, arm, device)
+
+    def _of_stack(self, device: str) -> Subject:
+        """The first batch of the EM stack or its phantom."""
         from unet2015 import em  # numba takes its time to load
 
         stack = em.load_stack(self.data, phantom=self.phantom)
         gray_values = self.config.training.gray_values
-        scale = GrayScale.of(stack.train_images, gray_values=gray_values)
-        images = scale.apply(stack.train_images)
+        images = GrayScale.of(stack.train_images, gray_values=gray_values).apply(stack.train_images)
         batch = one_batch(images, stack.train_labels, self.config, seed=self.seed)
-        print(about_batch(batch))
-        found = overfit_search(
-            self.config,
-            batch,
-            self.learning_rates,
-            self.steps,
-            self.tolerance,
-            self.seed,
-            device,
-        )
-        print(as_table(found))
-        if self.figure is not None:
-            source = em.CITATION if stack.name == "isbi2012" else "PHANTOM, not EM data"
-            draw(found, self.tolerance, self.figure, title=f"one batch, over and over\n{source}")
-            print(self.figure)
-        if self.json is not None:
-            self._write(found, stack.name, stack.hashes, device)
-            print(self.json)
-        print(answer(found, self.steps, self.tolerance))
+        caption = em.CITATION if stack.name == "isbi2012" else "PHANTOM, not EM data"
+        return Subject(self.config, batch, stack.name, caption, stack.hashes)
 
-    def _write(
-        self, found: Sequence[Overfit], dataset: str, hashes: dict[str, str], device: str
-    ) -> None:
+    def _of_arm(self, system: System, arm: Arm, device: str) -> Subject:
+        """The first batch that an arm trains on, with its augmentation and its defects."""
+        task = arm.prepare(self.data, self.seed, device)
+        batch = collate([task.tiles[k] for k in range(arm.config.training.batch_size)])
+        caption = f"{system.repository}, {arm.name}"
+        parts = (task.hashes, task.make_network, task.loss)
+        return Subject(arm.config, batch, task.source, caption, *parts)
+
+    def _write(self, path: Path, found: Sequence[Overfit], subject: Subject, device: str) -> None:
         """The JSON file: what was done, with what, and every loss."""
-        assert self.json is not None
         content = {
             "experiment": self.experiment,
-            "config": as_dict(self.config),
-            "config_hash": config_hash(self.config),
-            "dataset": dataset,
-            "data_hashes": hashes,
+            "preset": self.preset if self.experiment.startswith(REIMPLEMENTATION) else None,
+            "config": as_dict(subject.config),
+            "config_hash": config_hash(subject.config),
+            "dataset": subject.dataset,
+            "data_hashes": dict(subject.hashes),
             "seed": self.seed,
             "device": device,
             "steps": self.steps,
@@ -347,4 +397,4 @@ class OverfitSearch:
             "versions": versions(),
         }
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        write_text(self.json, text + "\n")
+        write_text(path, text + "\n")

@@ -23,7 +23,8 @@ HOW_TO_READ = """\
 - *Theirs*: the metric as the system computes it, on what the arm takes for the truth. *Honest*: of
   images that no arm was trained on, with their right labels, thresholded at 0.5; IoU and Dice are
   means over images, "pooled" is over all pixels. An image without foreground counts 1 where none
-  is predicted and 0 otherwise.
+  is predicted and 0 otherwise: where most images are empty, the mean of a network that finds
+  nothing is high, and the pooled figure has to be read beside it.
 - A leak between training and validation is a defect of the metric: *theirs* has it in every arm
   of a system, mended or not, so that the two can be compared; *honest* has it in none.
 - The data at hand are part of most sets, and `quick` is shorter and often narrower than what was
@@ -137,24 +138,199 @@ def _numbers(defects: Sequence[str], listed: Sequence[str]) -> str:
 
 
 def _reading(system: System, records: Sequence[Record]) -> str:
-    """What the difference means: the honest metric of every arm, and how their own one compares.
+    """What the difference means: first what the records say, then the system's own words.
 
-    Its figures are those of the table.
+    Every figure of the first part stands in a cell of the table.
     """
-    seeds = len({record["seed"] for record in records}) > 1
-    lines, gains = [], ""
+    readings = (_own_metric, _gains, _two_averages, _nothing_found, _soft, _convergence)
+    found = [sentence for reading in readings for sentence in reading(system, records)]
+    return " ".join(["**What the difference means.**", *found, system.meaning])
+
+
+def _own_metric(system: System, records: Sequence[Record]) -> Iterator[str]:
+    """The honest metric of each arm beside its own; of more than two, the table says it better."""
+    if len({record["arm"] for record in records}) > 2:
+        return
+    lines = []
     for record in records:
-        arm = f"`{record['arm']}`" + (f" (seed {record['seed']})" if seeds else "")
         honest = record["metrics"]["honest"][system.compare]
         theirs = [f"{name} {value:.4f}" for name, value in record["metrics"]["theirs"].items()]
         own = f", while its own metric says {', '.join(theirs)}" if theirs else ""
-        lines.append(f"{arm} reaches {system.compare} {honest:.4f}{own}")
-        partner = _partner(record, records)
-        if partner is not None:
-            change = _gain(system, partner, record)
+        lines.append(f"{_shown(record, records)} reaches {system.compare} {honest:.4f}{own}")
+    yield "; ".join(lines) + "."
+
+
+def _gains(system: System, records: Sequence[Record]) -> Iterator[str]:
+    """What mending changes: each pair of up to two, and of several in how many it helps."""
+    pairs = _pairs(records)
+    changes = [_gain(system, *pair) for pair in pairs]
+    if len(pairs) <= 2:
+        for (published, mended), change in zip(pairs, changes, strict=True):
             verb = "gains" if change >= 0 else "loses"
-            gains += f" {arm} {verb} {abs(change):.4f} on `{partner['arm']}`."
-    return f"**What the difference means.** {'; '.join(lines)}.{gains} {system.meaning}"
+            what = f"{verb} {abs(change):.4f} on `{published['arm']}`."
+            yield f"{_shown(mended, records)} {what}"
+    if len(pairs) < 2:
+        return
+    up, down = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
+    words = (
+        f"Of {len(pairs)} pairs of arms the mended one gains in {up} and loses in {down} "
+        f"(Δ {system.compare} from {min(changes):+.4f} to {max(changes):+.4f}), "
+        f"{_effort(records)} an arm"
+    )
+    mixed = ": the signs are mixed, and nothing can be ranked by them" if up and down else ""
+    yield f"{words}{mixed}."
+
+
+def _two_averages(system: System, records: Sequence[Record]) -> Iterator[str]:
+    """Where the mean over images and all pixels pooled say the opposite of each other."""
+    for pair in _pairs(records):
+        before, after = (record["metrics"]["honest"] for record in pair)
+        if 0 in (before.get("Dice pooled"), after.get("Dice pooled")):
+            continue  # one of them finds nothing, and `_nothing_found` says it
+        parts = []
+        for name in ("IoU", "Dice"):
+            names = (name, f"{name} pooled")
+            if not all(each in figures for each in names for figures in (before, after)):
+                continue
+            one, two = (round(after[n], 4) - round(before[n], 4) for n in names)
+            if one * two < 0:
+                mean, pooled = (f"from {before[n]:.4f} to {after[n]:.4f}" for n in names)
+                verbs = ("rises", "falls") if one > 0 else ("falls", "rises")
+                parts.append(
+                    f"the mean {name} over images {verbs[0]} {mean} and the pooled {name} "
+                    f"{verbs[1]} {pooled}"
+                )
+        if parts:
+            published, mended = (_shown(record, records) for record in pair)
+            yield (
+                f"From {published} to {mended} {'; '.join(parts)}. The mean weighs every image "
+                "alike, the pooled figure by its foreground; with "
+                f"{pair[1]['counts']['scored']} and {_seeds(records)} neither alone says which "
+                "arm is better."
+            )
+
+
+def _nothing_found(system: System, records: Sequence[Record]) -> Iterator[str]:
+    """Arms without one right pixel, and why the mean over images may be high for all that."""
+    for record in records:
+        figures = record["metrics"]["honest"]
+        if figures.get("Dice pooled") != 0 or not figures.get("Dice"):
+            continue
+        # without a right pixel the Dice of an image is 1 or 0, and 1 only of an empty one
+        yield (
+            f"{_shown(record, records)} finds no pixel of any foreground (Dice pooled "
+            f"{0:.4f}), yet its mean Dice is {figures['Dice']:.4f}: that is the share of images "
+            "without foreground where it predicts none, each of which counts 1. A network that "
+            "finds nothing looks good where most images are empty."
+        )
+        for other in records:
+            some = other["metrics"]["honest"]
+            same = all(other[key] == record[key] for key in ("seed", "data_hashes", "counts"))
+            if same and some.get("Dice pooled", 0) > 0 and some["Dice"] < figures["Dice"]:
+                yield (
+                    f"{_shown(other, records)} finds some (Dice pooled {some['Dice pooled']:.4f}) "
+                    f"and has the lower mean, {some['Dice']:.4f}, because it predicts foreground "
+                    "in more of the empty images, which then count 0."
+                )
+
+
+def _soft(system: System, records: Sequence[Record]) -> Iterator[str]:
+    """How the soft Dice coefficient of a system compares with the thresholded one."""
+    pairs = [
+        (value, record["metrics"]["honest"]["Dice"])
+        for record in records
+        for name, value in record["metrics"]["theirs"].items()
+        if "soft" in name and "Dice" in record["metrics"]["honest"]
+    ]
+    below = sum(soft < hard for soft, hard in pairs)
+    if pairs:
+        why = ", as it is where many probabilities are far from 0 and 1"
+        yield (
+            f"The soft Dice coefficient, which takes probabilities as they are, lies below the "
+            f"thresholded one of the honest figures in {below} of {len(pairs)} runs"
+            f"{why if 2 * below > len(pairs) else ''}: it is no measure of the segmentation alone."
+        )
+
+
+def _convergence(system: System, records: Sequence[Record]) -> Iterator[str]:
+    """Of the EM stack: which arms learn nothing that a threshold could use.
+
+    The pixel error is the lowest over thresholds, and threshold 0 makes cell everywhere of any
+    prediction: so that no arm's is above that of cell everywhere. Two networks have the highest
+    one in common, to the last digit, only where it is this one.
+    """
+    for hashes in dict.fromkeys(tuple(sorted(r["data_hashes"].items())) for r in records):
+        own = [r for r in records if tuple(sorted(r["data_hashes"].items())) == hashes]
+        figures = [r["metrics"]["honest"] for r in own]
+        if not all({"V^Rand", "pixel error"} <= set(each) for each in figures):
+            continue
+        parts = (
+            f"{_shown(record, records)} {each['pixel error']:.4f} and {each['V^Rand']:.4f}"
+            for record, each in zip(own, figures, strict=True)
+        )
+        yield f"Pixel error and V^Rand: {'; '.join(parts)}."
+        errors = [each["pixel error"] for each in figures]
+        failed = [r for r, error in zip(own, errors, strict=True) if error == max(errors)]
+        if len(failed) < 2:
+            yield "No two runs share the highest pixel error: none is shown not to converge."
+            continue
+        yield (
+            f"{_listed(failed, records)} have the same pixel error to the last digit, that of a "
+            "prediction of cell everywhere: at no threshold are they better."
+        )
+        yield _cause(failed, [r for r in own if r not in failed], max(errors), records)
+
+
+def _cause(
+    failed: Sequence[Record], others: Sequence[Record], error: float, records: Sequence[Record]
+) -> str:
+    """What the arms that do not converge have in common, and whether all without it converge.
+
+    error: the pixel error of those that failed; to converge is to halve it (our choice).
+    """
+    shared = [
+        defect
+        for defect in failed[0]["defects"]
+        if all(defect in record["defects"] for record in failed)
+        and not any(defect in record["defects"] for record in others)
+    ]
+    halved = [r for r in others if r["metrics"]["honest"]["pixel error"] <= error / 2]
+    if not (shared and halved) or len(halved) < len(others):
+        return "Why, the records do not say: no defect parts these runs from others that halve it."
+    mended = any(record["arm"] == "mended" for record in others)
+    return (
+        f"They share what no other arm has ({'; '.join(shared)}). So the answer is: with it the "
+        f"network does not converge in these runs ({_effort(records)} an arm); without it, "
+        f"{_listed(others, records)} at least halve that error"
+        f"{', `mended` with rotation and border weights on' * mended}."
+    )
+
+
+def _listed(chosen: Sequence[Record], records: Sequence[Record]) -> str:
+    return " and ".join(_shown(record, records) for record in chosen)
+
+
+def _shown(record: Record, records: Sequence[Record]) -> str:
+    """The name of an arm, with the seed where there are several."""
+    several = len({each["seed"] for each in records}) > 1
+    return f"`{record['arm']}`" + (f" (seed {record['seed']})" if several else "")
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    count = len({record["seed"] for record in records})
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
+def _effort(records: Sequence[Record]) -> str:
+    steps = sorted({record["training"]["steps"] for record in records})
+    shown = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+    return f"{_seeds(records)} and {shown} steps"
+
+
+def _pairs(records: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """(published, mended) of each mended arm that has a partner."""
+    partners = [(_partner(record, records), record) for record in records]
+    return [(partner, record) for partner, record in partners if partner is not None]
 
 
 def _partner(record: Record, records: Sequence[Record]) -> Record | None:
@@ -183,8 +359,10 @@ def _where(record: Record) -> str:
 
 
 def _notes(name: str, preset: str, records: Sequence[Record]) -> Iterator[str]:
-    for source in dict.fromkeys(record["source"] for record in records):
-        yield f"- data: {source}"
+    for source, trained, scored in dict.fromkeys(
+        (r["source"], r["counts"]["trained on"], r["counts"]["scored"]) for r in records
+    ):
+        yield f"- data at hand: {source}; trained on {trained}, honest figures of {scored}"
     for seed in dict.fromkeys(record["seed"] for record in records):
         option = f" --seed {seed}" if seed else ""
         yield f"- command: `{COMMANDS[preset]} {name}{option}`"

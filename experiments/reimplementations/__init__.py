@@ -9,7 +9,7 @@ import difflib
 import importlib
 import pkgutil
 
-from unet2015.reimplementation import System
+from unet2015.reimplementation import Arm, System
 
 
 def names() -> list[str]:
@@ -23,6 +23,23 @@ def load(name: str) -> System:
         near = difflib.get_close_matches(name, names(), cutoff=0.3) or names()
         raise ValueError(f"re-implementation {name!r} is unknown; nearest: {', '.join(near)}")
     return importlib.import_module(f"{__name__}.{name}").SYSTEM
+
+
+def load_arm(name: str, preset: str = "quick") -> tuple[System, Arm]:
+    """The experiment and its arm of 'EXPERIMENT/ARM'; of 'EXPERIMENT' alone its first, published.
+
+    preset: 'quick' or 'published' settings. Raises ValueError with the nearest names for an
+    unknown experiment or arm.
+    """
+    experiment, _, arm_name = name.partition("/")
+    system = load(experiment)
+    arms = {arm.name: arm for arm in system.arms(preset)}
+    if not arm_name:
+        return system, next(iter(arms.values()))
+    if arm_name not in arms:
+        near = difflib.get_close_matches(arm_name, arms, cutoff=0.3) or arms
+        raise ValueError(f"arm {arm_name!r} of {experiment} is unknown; nearest: {', '.join(near)}")
+    return system, arms[arm_name]
 
 
 def systems() -> dict[str, System]:

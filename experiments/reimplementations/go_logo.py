@@ -109,9 +109,9 @@ SYSTEM = System(
     compare="IoU",
     meaning=(
         "The label as published shows the logo at another place and size than the output's "
-        "pixels stand for. How far off depends on the place, which unpadded convolutions cannot "
-        "know, so that no training makes up for it; high agreement with those labels is agreement "
-        "with wrong ones."
+        "pixels stand for. How far off depends on the place in the image, which nothing tells "
+        "unpadded convolutions. What longer training would make of it, a single short run does "
+        "not show; high agreement with those labels would be agreement with wrong ones."
     ),
     data="golang-logo",
     load=load_go_logo,

@@ -116,9 +116,11 @@ SYSTEM = System(
     arms=arms,
     compare="Dice pooled",
     meaning=(
-        "With masks of other slices a network learns where tumours usually are, and its own "
+        "Two defects that change the training, the pairing and the second division by 255, are "
+        "mended together: the difference cannot be attributed to either. The published arm's own "
         "figures are of wrong masks too. Where a mended network does better on its own "
-        "validation than on unseen patients, that is what slices of the same patients are worth."
+        "validation than on unseen patients, slices of the same patients may be why; the unseen "
+        "patients are too few to tell."
     ),
     data="LGG-kaggle_3m",
     load=load_lgg,

@@ -148,8 +148,9 @@ SYSTEM = System(
     arms=arms,
     compare="IoU",
     meaning=(
-        "One missing nucleus of many in an image costs little, and the same nuclei are "
-        "missing where it is measured: what its own figures cannot show, the honest ones do."
+        "Its own labels lack the nucleus in training and validation alike, so that its own "
+        "figures cannot show what that costs; only figures of the whole labels can. So few "
+        "images, with one run an arm, do not settle whether it costs anything."
     ),
     data="dsb2018",
     load=load,
