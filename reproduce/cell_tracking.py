@@ -32,7 +32,12 @@ from unet2015 import cell_tracking, distributed
 from unet2015.atomic import writable_folder, write_text
 from unet2015.cell_tracking_figures import draw
 from unet2015.cell_tracking_tables import PRESETS, write_cell_tracking
-from unet2015.command_line import option_before_others, resolve_device, run_command
+from unet2015.command_line import (
+    option_before_others,
+    parse_options,
+    resolve_device,
+    run_command,
+)
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_tracking
 from unet2015.engine import Engine
@@ -178,7 +183,7 @@ def reproduce(options: Options, data: CellTracking, split: cell_tracking.Split) 
 
 def main(options: Options) -> None:
     options.engine.prepare()
-    resolve_device(options.device)
+    options.engine.check(resolve_device(options.device), options.workers)
     if options.all_frames and options.hold_out:
         raise ValueError("--all-frames: segments the sequence that is left out; drop --hold-out")
     for option, given in (("datasets", options.datasets), ("train-on", options.train_on)):
@@ -205,9 +210,8 @@ def options_from(argv: list[str] | None = None) -> Options:
         instances=cells_of(preset),
         config=settings_of(preset, arm),
     )
-    return tyro.cli(Options, args=argv, default=default, description=__doc__)
+    return parse_options(Options, argv, default=default, description=__doc__)
 
 
 if __name__ == "__main__":
-    with distributed.one_voice():
-        run_command(lambda: main(options_from()))
+    run_command(lambda: main(options_from()))

@@ -28,6 +28,7 @@ from unet2015 import distributed, em, tables
 from unet2015.atomic import writable_folder, write_text
 from unet2015.command_line import (
     option_before_others,
+    parse_options,
     resolve_device,
     run_command,
 )
@@ -137,7 +138,7 @@ def check(options: Options) -> tuple[int, ...]:
         given = " ".join(map(str, folds)) or "(none given)"
         raise ValueError(f"--folds {given}: must be different numbers 0 … 4")
     options.engine.prepare()
-    resolve_device(options.device)
+    options.engine.check(resolve_device(options.device), options.workers)
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")
     return tuple(sorted(folds))
@@ -195,7 +196,7 @@ def options_from(argv: list[str] | None = None) -> Options:
     """The command line; the preset decides the defaults of all settings."""
     preset = option_before_others("--preset", tuple(PRESETS), argv)
     default = Options(preset=preset, config=experiments.load(preset))  # type: ignore[arg-type]
-    return tyro.cli(Options, args=argv, default=default, description=__doc__)
+    return parse_options(Options, argv, default=default, description=__doc__)
 
 
 if __name__ == "__main__":

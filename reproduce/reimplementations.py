@@ -23,7 +23,7 @@ import tyro
 from experiments import reimplementations
 from unet2015 import distributed
 from unet2015.atomic import writable_folder, write_text
-from unet2015.command_line import resolve_device, run_command
+from unet2015.command_line import parse_options, resolve_device, run_command
 from unet2015.config import differences
 from unet2015.engine import Engine
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
@@ -141,11 +141,9 @@ def _settings_changed(arm: Arm, published: Arm) -> list[str]:
 
 def main(options: Options) -> None:
     options.engine.prepare()
-    resolve_device(options.device)
+    options.engine.check(resolve_device(options.device), options.workers)
     if options.seed < 0:
         raise ValueError(f"--seed {options.seed}: must be ≥ 0")
-    if options.workers < 0:
-        raise ValueError(f"--workers {options.workers}: must be ≥ 0")
     if distributed.count() > 1:
         raise ValueError("torchrun: these runs are for one process; start the command by itself")
     parts = chosen(options)
@@ -166,4 +164,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(tyro.cli(Options, description=__doc__)))
+    run_command(lambda: main(parse_options(Options, None, description=__doc__)))

@@ -9,13 +9,11 @@ regenerates the pages and compares them byte for byte with those committed.
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from experiments import reimplementations
 from unet2015.ablation_tables import write_ablations
 from unet2015.benchmarks.pages import write_pages
 from unet2015.cell_tracking_tables import write_cell_tracking
-from unet2015.command_line import run_command
+from unet2015.command_line import parse_options, run_command
 from unet2015.reimplementation_tables import write_reimplementations
 from unet2015.tables import write_tables
 
@@ -43,4 +41,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(tyro.cli(Options)))
+    run_command(lambda: main(parse_options(Options, None)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unet2015.atomic import write_atomically, write_bytes, write_text
+from unet2015.atomic import writable_outputs, write_atomically, write_bytes, write_text
 
 
 def files_in(folder: Path) -> list[str]:
@@ -140,3 +140,21 @@ def test_a_failure_at_another_file_keeps_its_own_message(tmp_path):
     ):
         (tmp_path / "missing").read_bytes()
     assert files_in(tmp_path) == []
+
+
+def test_asking_whether_a_file_can_be_written_makes_no_folder(tmp_path):
+    writable_outputs({"--json": tmp_path / "new" / "deep" / "x.json"}, {})
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.tiff", "x.TIF", "new/x.ome.tif"])
+def test_stacks_are_named_as_tiff(tmp_path, name):
+    writable_outputs({"--output": tmp_path / name}, {})
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.py", "x", "x.safetensors"])
+def test_other_names_for_stacks_are_refused_with_the_nearest_one(tmp_path, name):
+    with pytest.raises(ValueError, match=r"--output .*: must end in \.tif or \.tiff") as caught:
+        writable_outputs({"--output": tmp_path / name}, {})
+    assert str(tmp_path / name) in str(caught.value)
+    assert f"{tmp_path / 'x.tif'}, say" in str(caught.value)

@@ -40,3 +40,18 @@ def test_a_loss_of_the_whole_batch_takes_one_process(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"logistic_dice.*one process"):
         quietly(config, blob_tiles(config), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_equal_bits_and_a_graph_exclude_each_other():
+    with pytest.raises(ValueError, match=r"^--compile cuda_graph with --deterministic: .*none"):
+        Engine(deterministic=True, compile="cuda_graph").prepare()
+    Engine(deterministic=False, compile="cuda_graph").prepare()
+
+
+def test_the_check_knows_the_device_and_the_number_of_workers():
+    Engine(compile="compile").check("cpu", 0)
+    Engine(compile="cuda_graph").check("cuda:0", 1)
+    with pytest.raises(ValueError, match=r"^--compile cuda_graph on device cpu: needs a CUDA"):
+        Engine(compile="cuda_graph").check("cpu", 1)
+    with pytest.raises(ValueError, match=r"^--workers -2: must be ≥ 0"):
+        Engine().check("cpu", -2)

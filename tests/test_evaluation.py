@@ -183,8 +183,11 @@ def test_figures_of_any_size(tmp_path, size):
 @pytest.mark.parametrize(
     ("prediction", "words"),
     [
-        ((PREDICTION * 255).astype(np.uint8), r"uint8 values from 0 to 255.*32-bit and divide"),
-        ((PREDICTION * 65535).astype(np.uint16), "uint16"),
+        (
+            (PREDICTION * 255).astype(np.uint8),
+            r"uint8 values from 0 to 255.*32-bit and divide.* 255 say",
+        ),
+        ((PREDICTION * 65535).astype(np.uint16), "uint16 .* means 1, 65535 say"),
         (PREDICTION * 255, r"\[0, 1\]"),
         (np.where(PREDICTION > 0.9, np.nan, PREDICTION).astype(np.float32), "NaN"),
         (PREDICTION[:2], r"\(2, 72, 72\)"),
@@ -214,10 +217,10 @@ def test_labels_that_cannot_be_scored(files, tmp_path):
 @pytest.mark.parametrize(
     ("slices", "words"),
     [
-        ((0, 4), "4 is not a slice of the stack; indices go from 0 to 3"),
-        ((-1,), "slices: -1 is not"),
-        ((2, 0, 2), "named twice"),
-        ((), "name at least one"),
+        ((0, 4), "^--slices: 4 is not a slice of the stack; indices go from 0 to 3"),
+        ((-1,), "^--slices: -1 is not"),
+        ((2, 0, 2), "^--slices = .*named twice"),
+        ((), "^--slices: name at least one"),
     ],
 )
 def test_slices_that_are_not_there(files, slices, words):
@@ -228,7 +231,9 @@ def test_slices_that_are_not_there(files, slices, words):
 def test_protocol_2016_needs_three_slices(files, tmp_path):
     write_stack(tmp_path / "labels.tif", LABELS[:2])
     write_stack(tmp_path / "p.tif", PREDICTION[:2])
-    with pytest.raises(ValueError, match=r"protocol 2016 scores none.*name them"):
+    with pytest.raises(
+        ValueError, match=r"protocol 2016 scores none.*name them, for instance --slices 0"
+    ):
         evaluate(*files, protocol="2016")
     with pytest.raises(ValueError, match="protocol = '2014': must be one of 2015, 2016"):
         evaluate(*files, protocol="2014")  # type: ignore[arg-type]
@@ -244,6 +249,20 @@ def test_outputs_are_refused_before_anything_is_read(files, tmp_path, option):
         evaluate(files[0], missing, **{option: blocked})
     with pytest.raises(ValueError, match=f"--{option} .*is the file of the labels"):
         evaluate(files[0], missing, **{option: files[0].parent / "." / "labels.tif"})
+
+
+def test_nothing_is_left_of_an_evaluation_that_fails(files, tmp_path):
+    write_stack(tmp_path / "labels.tif", np.zeros_like(LABELS[:1]))
+    outputs = {"json": tmp_path / "new" / "x.json", "figure": tmp_path / "other" / "x.png"}
+    with pytest.raises(ValueError, match=r"labels\.tif: slice 0 has the one value 0;"):
+        evaluate(*files, **outputs)
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "p.tif"}
+
+
+def test_outputs_may_lie_in_new_folders(files, tmp_path):
+    evaluate(*files, json=tmp_path / "a" / "x.json", figure=tmp_path / "b" / "c" / "x.png")
+    assert (tmp_path / "a" / "x.json").is_file()
+    assert (tmp_path / "b" / "c" / "x.png").is_file()
 
 
 def test_a_figure_is_a_png(files, tmp_path):

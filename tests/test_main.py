@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from skimage.measure import label
 
 from tests.commands import TINY, run
-from unet2015.checkpoint import WEIGHTS, load_checkpoint
+from unet2015.checkpoint import CURRENT, WEIGHTS, load_checkpoint, save_checkpoint
 from unet2015.config import WeightMapConfig
 from unet2015.data.phantom import phantom_stack
 from unet2015.data.tiff import read_stack, write_stack
@@ -184,6 +185,7 @@ def test_no_output_replaces_an_input_or_another_output(files, capsys):
         ("weight-map", labels, "--output", labels),
         ("weight-map", labels, "--output", weights, "--figure", weights),
         ("evaluate", labels, images, "--json", labels),
+        ("predict", images, "--checkpoint", files / "run", "--output", checkpoint),
     ):
         assert run("-m", "unet2015", *arguments) == 2
         assert "give another path" in last_error(capsys)
@@ -207,6 +209,33 @@ def test_the_memory_is_stated_and_bounded(files, capsys):
     assert int(side) <= 40
     assert predict(files, "images.tif", "--largest-input-tile-px", 3) == 2
     assert "largest_input_tile_px = 3" in last_error(capsys)
+
+
+def test_the_weights_of_an_unfinished_run_are_said_to_be(files, capsys):
+    assert train(files) == 0
+    capsys.readouterr()
+    assert predict(files, "images.tif") == 0
+    assert "note:" not in capsys.readouterr().err
+    found = load_checkpoint(files / "run")
+    (files / "run" / WEIGHTS).unlink()
+    save_checkpoint(files / "run" / CURRENT, replace(found, step=3))
+    for path, words in (("run", f"the run in {files / 'run'} is"), (f"run/{CURRENT}", "is of a")):
+        where = ("--checkpoint", files / path, "--output", files / "probability.tif")
+        assert run("-m", "unet2015", "predict", files / "images.tif", *where) == 0
+        error = capsys.readouterr().err
+        assert words in error
+        assert "at step 3 of 4" in error
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.py", "x"])
+def test_stacks_are_written_under_the_name_of_a_tiff(files, capsys, name):
+    for command in (
+        ("predict", files / "images.tif", "--checkpoint", files / "run"),
+        ("weight-map", files / "labels.tif"),
+    ):
+        assert run("-m", "unet2015", *command, "--output", files / name) == 2
+        assert f"{files / 'x.tif'}, say" in last_error(capsys)
+    assert not (files / name).exists()
 
 
 @pytest.mark.parametrize("command", ["predict", "weight-map", "evaluate"])

@@ -13,31 +13,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tyro
 from tyro import MISSING
 from tyro.conf import Positional, arg, subcommand
 
 import experiments
 from unet2015.atomic import writable_file, writable_folder, writable_outputs
-from unet2015.checkpoint import load_checkpoint
+from unet2015.checkpoint import Checkpoint, load_checkpoint
 from unet2015.command_line import (
     option_before_others,
+    parse_options,
     resolve_device,
     run_command,
 )
-from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, WeightMapConfig
+from unet2015.config import ExperimentConfig, WeightMapConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_binary_labels, read_instance_labels, read_stack, write_stack
 from unet2015.engine import Engine
-from unet2015.image_scale import scaled_size
-from unet2015.memory import prediction_memory_bytes
-from unet2015.numerics import numerics
 from unet2015.overfit import OverfitSearch
-from unet2015.prediction import predict_stack
+from unet2015.run_folder import predict_gray, refuse_kept
 from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
-from unet2015.tiling import choose_tiling
 from unet2015.training import train
+from unet2015.weight_map import OneClass
 
 
 @dataclass(frozen=True)
@@ -74,12 +71,18 @@ class Train:
         experiments.load(self.experiment)  # an unknown name is refused before anything is read
         self.engine.prepare()
         device = resolve_device(self.device)
+        self.engine.check(device, self.workers)
         stack = read_stack(self.images)
         labels = _read_labels(self.labels, self.label_kind, stack.shape)
         scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
-        tiles = training_tiles(
-            scale.apply(stack), labels, self.config, label_kind=self.label_kind, seed=self.seed
-        )
+        try:
+            tiles = training_tiles(
+                scale.apply(stack), labels, self.config, label_kind=self.label_kind, seed=self.seed
+            )
+        except OneClass as error:
+            raise ValueError(
+                f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
+            ) from error
         checkpoint = train(
             self.config,
             tiles,
@@ -113,16 +116,18 @@ class Predict:
     averaging: Literal["rotations7", "dihedral8", "flips4", "none"] | None = None
     """Views that are averaged; default: as in the run's settings. none is 7-8 times as fast."""
     largest_input_tile_px: int | None = None
-    """Upper bound of an input tile's side, which bounds the memory; default: the run's settings."""
+    """Upper bound of an input tile's side, which bounds a tile's memory; default: the run's."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
 
     def run(self) -> None:
         device = resolve_device(self.device)
+        refuse_kept("--output", self.output, self.checkpoint)
         writable_outputs(
             {"--output": self.output}, {"image": self.image, "checkpoint": self.checkpoint}
         )
         checkpoint = load_checkpoint(self.checkpoint)
+        _note_if_unfinished(self.checkpoint, checkpoint)
         if "gray_scale" not in checkpoint.data:
             raise ValueError(
                 f"{self.checkpoint}: does not say which gray values are black and white"
@@ -135,17 +140,15 @@ class Predict:
         if self.largest_input_tile_px is not None:
             settings = replace(settings, largest_input_tile_px=self.largest_input_tile_px)
         try:
-            scaled = scale.apply(stack)
+            for plane in stack:  # before the long work; kept of one slice at a time only
+                scale.apply(plane)
         except ValueError as error:
             raise ValueError(f"{self.image}: {error}") from error
         try:
             network = checkpoint.network().to(device)
         except ValueError as error:
             raise ValueError(f"{self.checkpoint}: {error}") from error
-        _print_memory(checkpoint.config.model, settings, scaled.shape[-2:])
-        with numerics(device):
-            slices = list(predict_stack(network, scaled, settings))
-        write_stack(self.output, np.stack(slices))
+        write_stack(self.output, predict_gray(network, stack, scale, settings, device=device))
         print(self.output)
 
 
@@ -168,7 +171,7 @@ class Evaluate:
     """PNG file: the curves, and one slice's topological errors in colour."""
 
     def run(self) -> None:
-        from unet2015.evaluation import evaluate  # numba takes its time to load
+        from unet2015.evaluation import evaluate  # matplotlib takes its time to load
 
         print(
             evaluate(
@@ -203,7 +206,10 @@ class WeightMap:
         )
         labels = _read_labels(self.labels, self.label_kind)
         cells = [cells_of(plane, self.label_kind, self.config) for plane in labels]
-        weights = weight_maps(cells, self.config)
+        try:
+            weights = weight_maps(cells, self.config)
+        except OneClass as error:
+            raise ValueError(f"{self.labels}: {error} (--class-weights none)") from error
         write_stack(self.output, np.stack(weights))
         if self.figure is not None:
             from unet2015.figures import weight_map_figure  # matplotlib takes its time to load
@@ -252,7 +258,13 @@ def parse(argv: list[str] | None = None) -> Command:
         | Annotated[Benchmark, subcommand("benchmark")]
         | Annotated[OverfitSearch, subcommand("overfit", default=OverfitSearch(config=config))]
     )
-    return tyro.cli(commands, args=argv, description=__doc__, prog="python -m unet2015")  # type: ignore[arg-type]
+    return parse_options(
+        commands,
+        argv,
+        commands=("train", "predict", "evaluate", "weight-map", "benchmark", "overfit"),
+        description=__doc__,
+        prog="python -m unet2015",
+    )
 
 
 def _read_labels(
@@ -262,15 +274,12 @@ def _read_labels(
     return read(path, shape)
 
 
-def _print_memory(model: ModelConfig, settings: PredictionConfig, hw: tuple[int, int]) -> None:
-    """Say before the start about how much memory a tile takes, and what bounds it."""
-    hw = scaled_size(hw, model.image_scale)
-    tiling = choose_tiling(hw, model, settings.largest_input_tile_px)
-    needed = prediction_memory_bytes(model, tiling, precision=settings.precision)
-    print(
-        f"{len(tiling)} tile(s) of {tiling.input_hw[0]} × {tiling.input_hw[1]} px an image, about "
-        f"{needed / 2**30:.2g} GiB of memory (--largest-input-tile-px bounds it)"
-    )
+def _note_if_unfinished(path: Path, checkpoint: Checkpoint) -> None:
+    """Say on stderr that the weights are not those of the end of the training."""
+    steps = checkpoint.config.training.steps
+    if checkpoint.step < steps:
+        what = f"the run in {path} is" if path.is_dir() else f"{path} is of a run"
+        print(f"note: {what} at step {checkpoint.step} of {steps}", file=sys.stderr)
 
 
 def _gray_scale(

@@ -81,6 +81,10 @@ def _cannot_write(path: str | Path, error: OSError) -> OSError:
 def writable_folder(folder: Path, option: str) -> Path:
     """`folder`, made where it is missing; ValueError naming `option` if it cannot be written to."""
     try:
+        file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+        if file is not None:
+            what = "is a file" if file == folder else f"{file} is a file"
+            raise ValueError(f"{option} {folder}: {what}; a folder is needed, give another one")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -92,18 +96,33 @@ def writable_folder(folder: Path, option: str) -> Path:
 
 
 def writable_file(path: Path, option: str) -> Path:
-    """`path`, if a file can be written there; ValueError naming `option` otherwise."""
+    """`path`, if a file can be written there; ValueError naming `option` otherwise.
+
+    Missing folders are not made: `write_atomically` makes them when there is something to write.
+    """
     if path.is_dir():
         raise ValueError(f"{option} {path}: is a folder; give the path of a file")
-    writable_folder(path.parent, option)
+    try:
+        nearest = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{option} {path}: cannot be written to ({error.strerror}); give another path"
+        ) from error
     return path
+
+
+SUFFIXES = {"--figure": (".png",), "--output": (".tif", ".tiff")}
+"""What the name of a file ends in that an option writes; in any case."""
 
 
 def writable_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path]) -> None:
     """Refuse outputs that cannot be written, or would replace an input or one another.
 
-    outputs: option → path, None = not asked for; inputs: what it is in words → path. An option
-    that names a figure takes .png only. Raises ValueError naming the option and the path.
+    outputs: option → path, None = not asked for; inputs: what it is in words → path. Options of
+    `SUFFIXES` take these only: a picture or a stack under another name would be misread. Nothing is
+    made on the disk. Raises ValueError naming the option and the path.
     """
     taken = {path.resolve(): f"the {name}" for name, path in inputs.items()}
     for option, path in outputs.items():
@@ -113,7 +132,11 @@ def writable_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Pa
             raise ValueError(
                 f"{option} {path}: is the file of {taken[path.resolve()]}; give another path"
             )
-        if option == "--figure" and not path.is_dir() and path.suffix.lower() != ".png":
-            raise ValueError(f"{option} {path}: must end in .png, the only format written")
+        endings = SUFFIXES.get(option)
+        if endings and not path.is_dir() and path.suffix.lower() not in endings:
+            raise ValueError(
+                f"{option} {path}: must end in {' or '.join(endings)}, the only format written; "
+                f"{path.with_suffix(endings[0])}, say"
+            )
         writable_file(path, option)
         taken[path.resolve()] = option

@@ -38,8 +38,7 @@ def batches(
     a tile is raised here, in its turn; the threads end with the iteration, also when it is closed
     early. Raises ValueError for workers < 0.
     """
-    if workers < 0:
-        raise ValueError(f"workers = {workers}: must be ≥ 0 (0 = without threads)")
+    check_workers(workers)
     starts = [(step * processes + rank) * batch_size for step in range(first_step, steps)]
     if workers == 0:
         for first in starts:
@@ -56,6 +55,12 @@ def batches(
             yield collate([future.result() for future in ahead.popleft()])
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def check_workers(workers: int, option: str = "workers =") -> None:
+    """Raise ValueError, naming `option`, for a number of threads that there cannot be."""
+    if workers < 0:
+        raise ValueError(f"{option} {workers}: must be ≥ 0 (0 = without threads)")
 
 
 def collate(samples: list[Any]) -> Batch:

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unet2015.cuda_step import Compile
+from unet2015.batches import check_workers
+from unet2015.cuda_step import Compile, check_compile
 from unet2015.numerics import prepare_deterministic
 from unet2015.tile_place import AugmentOn
 
@@ -16,15 +17,37 @@ class Engine:
     """Who makes the training tiles: host, --workers threads; device, a GPU itself; auto: the
     device that trains, if it is a GPU."""
     deterministic: bool = False
-    """The same bits in every run on a GPU too, at some cost of speed; a CPU gives them anyway."""
+    """The same bits in every run on a GPU too, at some cost of speed; a CPU gives them anyway.
+    Not with --compile cuda_graph."""
     compile: Compile = "none"
     """How a step runs: none, operation by operation; compile, by torch.compile; cuda_graph,
     recorded once and replayed."""
 
     def prepare(self) -> None:
-        """What must be done before a GPU is first used; ValueError as `prepare_deterministic`."""
+        """What must be done before a GPU is first used; ValueError as `prepare_deterministic`.
+
+        Also ValueError for --deterministic with a graph: the steps before its recording use other
+        kernels than those that it holds, so that a continued run would have other bits.
+        """
+        if self.deterministic and self.compile == "cuda_graph":
+            raise ValueError(
+                "--compile cuda_graph with --deterministic: a graph cannot promise equal bits; "
+                "give --compile none, or drop --deterministic"
+            )
         if self.deterministic:
             prepare_deterministic()
+
+    def check(self, device: str, workers: int) -> None:
+        """Refuse, with ValueError, what `train` would, before anything is read or written.
+
+        device: as `command_line.resolve_device` gives it. workers: of the option --workers.
+        """
+        check_workers(workers, "--workers")
+        try:
+            check_compile(self.compile, device)
+        except ValueError as error:
+            reason = str(error).replace(f"compile = {self.compile!r}", f"--compile {self.compile}")
+            raise ValueError(reason) from error
 
     def options(self) -> dict[str, Any]:
         """The arguments of `training.train`."""

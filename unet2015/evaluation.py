@@ -91,7 +91,7 @@ def evaluate(
     writable_outputs({"--json": json, "--figure": figure}, inputs)
     stacks = {"labels": read_stack(labels_path), "prediction": read_stack(prediction_path)}
     cells, probability = _checked(inputs, stacks["prediction"])
-    chosen = chosen_slices(slices, len(cells), protocol)
+    chosen = _chosen(slices, len(cells), protocol)
     cells, probability = cells[chosen], probability[chosen]
     # the protocol's own choice of slices is made already
     scores = challenge_scores(cells, probability, protocol, slices=range(len(chosen)))
@@ -122,13 +122,25 @@ def _checked(inputs: dict[str, Path], prediction: np.ndarray) -> tuple[np.ndarra
         raise ValueError(
             f"{inputs['prediction']}: has {prediction.dtype} values from {prediction.min()} to "
             f"{prediction.max()}; the challenge's thresholds need floats from 0 to 1 and nothing "
-            "is rescaled unseen: convert it to 32-bit and divide by the value that means 1, 255 "
-            "say (ImageJ: Image > Type > 32-bit, then Process > Math > Divide)"
+            "is rescaled unseen: convert it to 32-bit and divide by the value that means 1, "
+            f"{np.iinfo(prediction.dtype).max} say (ImageJ: Image > Type > 32-bit, then "
+            "Process > Math > Divide)"
         )
     try:
         return check_stacks(labels, prediction)
     except ValueError as error:
         raise ValueError(f"{inputs['prediction']}: {error}") from error
+
+
+def _chosen(slices: tuple[int, ...] | None, count: int, protocol: Protocol) -> list[int]:
+    """`chosen_slices`, whose argument is an option here; ValueError names it as it is typed."""
+    if slices is not None and not slices:
+        raise ValueError("--slices: name at least one, or leave it out for those of the protocol")
+    try:
+        return chosen_slices(slices, count, protocol)
+    except ValueError as error:
+        text = str(error).replace("slices=[0]", "--slices 0")
+        raise ValueError(f"--{text}" if text.startswith("slices") else text) from error
 
 
 def _threshold_shown(scores: ChallengeScores) -> float:

@@ -362,7 +362,7 @@ class OverfitSearch:
 
     def _of_stack(self, device: str) -> Subject:
         """The first batch of the EM stack or its phantom."""
-        from unet2015 import em  # numba takes its time to load
+        from unet2015 import em  # matplotlib takes its time to load
 
         stack = em.load_stack(self.data, phantom=self.phantom)
         gray_values = self.config.training.gray_values

@@ -75,6 +75,8 @@ def _network_scores(
 class View:
     """One of the images whose predictions are averaged, and the way back."""
 
+    hw: tuple[int, int]
+    """Height and width of that image in pixels."""
     forward: Callable[[np.ndarray], np.ndarray]
     back: Callable[[np.ndarray], np.ndarray]
 
@@ -89,16 +91,16 @@ def views(averaging: str, image_hw: tuple[int, int]) -> list[View]:
     Not specified in the paper: what its 7 rotations are; equal steps of the circle are our reading.
     """
     if averaging == "none":
-        return [View(lambda image: image, lambda scores: scores)]
+        return [View(image_hw, lambda image: image, lambda scores: scores)]
     if averaging == "dihedral8":
-        return [_right_angles(turns, flip) for flip in (False, True) for turns in range(4)]
+        return [_right_angles(turns, f, image_hw) for f in (False, True) for turns in range(4)]
     if averaging == "flips4":
         # a half turn of a left-right mirrored image mirrors it up-down
-        return [_right_angles(turns, flip) for flip in (False, True) for turns in (0, 2)]
+        return [_right_angles(turns, f, image_hw) for f in (False, True) for turns in (0, 2)]
     return [_rotation(360.0 * k / ROTATIONS, image_hw) for k in range(ROTATIONS)]
 
 
-def _right_angles(turns: int, flip: bool) -> View:
+def _right_angles(turns: int, flip: bool, image_hw: tuple[int, int]) -> View:
     def forward(image: np.ndarray) -> np.ndarray:
         return np.rot90(image[..., ::-1] if flip else image, turns, axes=(-2, -1))
 
@@ -106,42 +108,42 @@ def _right_angles(turns: int, flip: bool) -> View:
         upright = np.rot90(scores, -turns, axes=(-2, -1))
         return upright[..., ::-1] if flip else upright
 
-    return View(forward, back)
+    height, width = image_hw
+    return View((width, height) if turns % 2 else image_hw, forward, back)
 
 
 def _rotation(angle_deg: float, image_hw: tuple[int, int]) -> View:
     if angle_deg == 0:
-        return View(lambda image: image, lambda scores: scores)
+        return View(image_hw, lambda image: image, lambda scores: scores)
     angle = np.deg2rad(angle_deg)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     centre = (np.array(image_hw) - 1) / 2
     # The canvas that holds every pixel of the turned image.
     reach = np.abs(turn) @ (np.array(image_hw) - 1)
-    canvas = tuple(int(side) for side in np.ceil(reach).astype(int) + 1)
+    canvas = (int(np.ceil(reach[0])) + 1, int(np.ceil(reach[1])) + 1)
     canvas_centre = (np.array(canvas) - 1) / 2
 
     def resample(
         stack: np.ndarray,
         matrix: np.ndarray,
         offset: np.ndarray,
-        shape: tuple[int, ...],
+        shape: tuple[int, int],
         order: int,
     ) -> np.ndarray:
         shift: Any = offset  # one number per axis, which SciPy's type stubs do not know
-        planes = [
-            affine_transform(p, matrix, shift, output_shape=shape, order=order, mode="mirror")
-            for p in stack
-        ]
-        return np.stack(planes)
+        planes = np.empty((len(stack), *shape), stack.dtype)
+        for plane, turned in zip(stack, planes, strict=True):
+            affine_transform(plane, matrix, shift, shape, turned, order=order, mode="mirror")
+        return planes
 
     def forward(image: np.ndarray) -> np.ndarray:
         turned = resample(image, turn, centre - turn @ canvas_centre, canvas, order=3)
-        return np.clip(turned, 0, 1)
+        return np.clip(turned, 0, 1, out=turned)
 
     def back(scores: np.ndarray) -> np.ndarray:
         return resample(scores, turn.T, canvas_centre - turn.T @ centre, image_hw, order=1)
 
-    return View(forward, back)
+    return View(canvas, forward, back)
 
 
 def predict_image(
@@ -163,20 +165,38 @@ def predict_image(
     all_views = views(config.averaging, (image.shape[-2], image.shape[-1]))
     total: np.ndarray | None = None
     for view in all_views:
-        scores = tiled_scores(
+        # not bound to a name here, where it would stay in memory beside the next view's
+        total = _added(total, _predict_view(network, image, view, config))
+        if on_view is not None:
+            on_view()
+    assert total is not None
+    total /= len(all_views)
+    planes = _probabilities(total) if config.average_of == "score" else total
+    return scale_back(planes, hw)
+
+
+def _predict_view(
+    network: UNet, image: np.ndarray, view: View, config: PredictionConfig
+) -> np.ndarray:
+    """What is averaged, of one view, on the image's own pixels: (classes, H, W) float32."""
+
+    def scores() -> np.ndarray:
+        return tiled_scores(
             network,
             view.forward(image),
             largest_input_px=config.largest_input_tile_px,
             precision=config.precision,
         )
-        values = view.back(scores if config.average_of == "score" else _probabilities(scores))
-        total = values.copy() if total is None else total + values
-        if on_view is not None:
-            on_view()
-    assert total is not None
-    mean = total / len(all_views)
-    planes = _probabilities(mean) if config.average_of == "score" else mean
-    return scale_back(planes, hw)
+
+    return view.back(scores() if config.average_of == "score" else _probabilities(scores()))
+
+
+def _added(total: np.ndarray | None, planes: np.ndarray) -> np.ndarray:
+    """`planes` added to `total` in its place; of the first ones, themselves."""
+    if total is None:
+        return np.ascontiguousarray(planes)
+    total += planes
+    return total
 
 
 def predict_stack(
@@ -184,13 +204,14 @@ def predict_stack(
     stack: np.ndarray,
     config: PredictionConfig | None = None,
     *,
+    scale: Callable[[np.ndarray], np.ndarray] | None = None,
     progress: bool = True,
     description: str = "predicting",
 ) -> Iterator[np.ndarray]:
     """The probability of 'cell' of each slice (H, W), in order (0 = membrane, 1 = cell).
 
-    stack: (N, H, W) or (N, C, H, W) float32 in [0, 1]; read one slice at a time, so that a memory
-    map will do.
+    stack: (N, H, W) or (N, C, H, W) float32 in [0, 1], or what `scale` makes that of, slice by
+    slice; read one slice at a time, so that a memory map will do.
     """
     config = config or PredictionConfig()
     per_slice = len(views(config.averaging, (1, 1)))
@@ -198,8 +219,10 @@ def predict_stack(
         total=len(stack) * per_slice, desc=description, unit="view", disable=not progress
     ) as bar:
         for plane in stack:
-            image = plane[None] if plane.ndim == 2 else plane
-            yield predict_image(network, image, config, on_view=bar.update)[CELL]
+            image = plane if scale is None else scale(plane)
+            image = image[None] if image.ndim == 2 else image
+            # a copy: the view would keep the other classes in memory as long as it is kept
+            yield predict_image(network, image, config, on_view=bar.update)[CELL].copy()
 
 
 def _probabilities(scores: np.ndarray) -> np.ndarray:

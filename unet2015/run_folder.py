@@ -6,6 +6,7 @@ where it stopped.
 
 import json
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import numpy as np
 from unet2015.atomic import write_text
 from unet2015.batches import TileSource
 from unet2015.checkpoint import Checkpoint
-from unet2015.config import ExperimentConfig
+from unet2015.config import ExperimentConfig, PredictionConfig
 from unet2015.cuda_step import Compile
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.tiff import read_stack, write_stack
 from unet2015.estimate import seconds_per_step
-from unet2015.history import dead_start_steps
+from unet2015.history import HISTORY, dead_start_steps
+from unet2015.memory import memory_statement
+from unet2015.model import UNet
 from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack
 from unet2015.tile_place import AugmentOn
@@ -27,6 +30,8 @@ from unet2015.training import train
 
 PROBABILITY, ABOUT = "probability.tif", "prediction.json"
 """The predicted probability of 'cell' (float32); by which weights, and in how many seconds."""
+KEPT = ("*.safetensors", HISTORY, ABOUT)
+"""What lies in the folder of every run; what `predict_once` has predicted there comes on top."""
 
 
 def train_once(
@@ -73,20 +78,63 @@ def predict_once(
     kept = _kept(folder, about, stack.shape)
     if kept is not None:
         return kept
-    images = GrayScale.from_dict(checkpoint.data["gray_scale"]).apply(stack)
+    scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
     network = checkpoint.network().to(device)
+    settings = checkpoint.config.prediction
     began = time.monotonic()
-    with numerics(device):
-        slices = predict_stack(
-            network, images, checkpoint.config.prediction, description=f"{name}, predicting"
-        )
-        probability = np.stack(list(slices))
+    probability = predict_gray(
+        network, stack, scale, settings, device=device, description=f"{name}, predicting"
+    )
     seconds = round(time.monotonic() - began, 1)
     # first of all what is there loses its name, so that no cut leaves a pair that does not belong
     (folder / ABOUT).unlink(missing_ok=True)
     write_stack(folder / PROBABILITY, probability)
     write_text(folder / ABOUT, json.dumps(about | {"seconds": seconds}) + "\n")
     return probability, seconds
+
+
+def refuse_kept(option: str, output: Path, checkpoint: Path) -> None:
+    """Refuse an output that would replace what a run keeps in the folder of its checkpoint.
+
+    checkpoint: folder of a run or a file in it. Symbolic links are followed. Other names in the
+    folder are free. Raises ValueError naming `option`, the path, and a name that is free.
+    """
+    inside = checkpoint.is_dir()
+    folders = {checkpoint.resolve() if inside else checkpoint.parent.resolve()}
+    folders |= set() if inside else {checkpoint.resolve().parent}
+    for place in (output.parent.resolve() / output.name, output.resolve()):
+        predicted = (PROBABILITY, "cells_*.tif") if (place.parent / ABOUT).exists() else ()
+        # file systems that do not tell capitals apart would replace the file all the same
+        taken = any(fnmatch(place.name.lower(), pattern) for pattern in (*KEPT, *predicted))
+        if place.parent in folders and taken:
+            raise ValueError(
+                f"{option} {output}: is the name of a file that the run keeps there; give another "
+                f"path, {output.with_name(f'{output.stem}-of-other.tif')}, say"
+            )
+
+
+def predict_gray(
+    network: UNet,
+    stack: np.ndarray,
+    scale: GrayScale,
+    config: PredictionConfig,
+    *,
+    device: str,
+    description: str = "predicting",
+) -> np.ndarray:
+    """The probability of 'cell' of gray images, slice by slice (paper §2, §4).
+
+    stack: (N, H, W) of the dtype of `scale`. Returns (N, H, W) float32 in [0, 1]. Beside these two
+    arrays one slice at a time is in memory; about how much it is in all is printed first. Raises
+    ValueError as `GrayScale.apply` and `choose_tiling`.
+    """
+    print(memory_statement(network.config, config, stack.shape, stack.dtype))
+    probability = np.empty(stack.shape, np.float32)
+    with numerics(device):
+        slices = predict_stack(network, stack, config, scale=scale.apply, description=description)
+        for index, plane in enumerate(slices):
+            probability[index] = plane
+    return probability
 
 
 def _kept(

@@ -70,16 +70,23 @@ def training_tiles(
     large as the labels, True = weight 0, where nobody annotated what is there (paper §4:
     "partially annotated training images"); the class frequencies are of the other pixels. All of
     them first get the size at which the network sees them (`config.model.image_scale`).
-    Raises ValueError for a tile size that is not valid, naming the nearest valid ones, and for
-    ignore masks of another number or size than the labels.
+    Raises ValueError for a tile size that is not valid, naming the nearest valid ones, for other
+    numbers of channels and classes than the images and labels have, for labels of one class only
+    where classes are balanced, and for ignore masks of another number or size than the labels.
     """
     model, settings = config.model, config.training
     output_px = valid_output_size(settings.input_tile_px, model.depth, model.padding)
+    if model.classes > 2:
+        raise ValueError(
+            f"model.classes = {model.classes}: the labels have two classes, background and cell; "
+            "take 2 (--model.classes 2)"
+        )
     for image in images:
         channels = 1 if image.ndim == 2 else image.shape[0]
         if channels != model.in_channels:
             raise ValueError(
-                f"model.in_channels = {model.in_channels}: the images have {channels} channel(s)"
+                f"model.in_channels = {model.in_channels}: the images have {channels} channel(s); "
+                f"take {channels} (--model.in-channels {channels})"
             )
     scale = model.image_scale
     cells = [

@@ -20,7 +20,7 @@ def stop_signals(received: list[str], *, urgent_if_repeated: bool = True) -> Ite
             again = "; again: at once, without saving" if urgent_if_repeated else ""
             print(f"\nstopping after this step{again}", file=sys.stderr, flush=True)
         elif urgent_if_repeated:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(signal.Signals(number).name)
 
     try:
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -58,6 +58,10 @@ def separate_touching(instances: np.ndarray) -> np.ndarray:
     return separated
 
 
+class OneClass(ValueError):
+    """Labels in which one class does not occur, so that there is nothing to balance."""
+
+
 def class_balance(
     labels_stack: Sequence[np.ndarray] | np.ndarray,
     ignore: Sequence[np.ndarray] | np.ndarray | None = None,
@@ -70,7 +74,7 @@ def class_balance(
 
     labels_stack: one (H, W) array per image, 0 = background, anything else = cell. ignore: the
     same shapes, True = not counted. Returns (background weight, cell weight), both ≥ 1. Raises
-    ValueError if one class does not occur.
+    OneClass, a ValueError, if one class does not occur.
 
     >>> class_balance([np.array([[0, 1, 1, 1]])])
     (3.0, 1.0)
@@ -85,9 +89,9 @@ def class_balance(
         total += counted.size
     background = total - cell
     if not cell or not background:
-        raise ValueError(
-            f"labels_stack: {background} background and {cell} cell pixels; both classes must "
-            "occur for 'balanced' class weights (choose 'none' to train without them)"
+        raise OneClass(
+            f"{background} background and {cell} cell pixels in all labels; both classes must "
+            "occur for 'balanced' class weights: choose 'none' to train without them"
         )
     commoner = max(background, cell)
     return commoner / background, commoner / cell

@@ -101,6 +101,7 @@ def test_the_cache_is_used_when_the_environment_has_only_half(tmp_path, monkeypa
 def test_the_folder_given_must_have_the_training_files(tmp_path, there):
     fill(tmp_path / "cache" / "isbi2012", *NAMES)
     folder = fill(tmp_path / "data", *there)
+    folder.mkdir(exist_ok=True)
     missing = [name for name in NAMES[:2] if name not in there]
     with pytest.raises(FileNotFoundError, match=f"has no {' and no '.join(missing)}"):
         load_isbi2012(folder)

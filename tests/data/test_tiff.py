@@ -242,6 +242,12 @@ def test_a_folder_is_no_tiff(tmp_path):
             "page 0 has 3 colour channels",
         ),
         (
+            # what tifffile makes of three slices by default, up to now
+            ramp((3, 20, 30)),
+            {"photometric": "rgb", "planarconfig": "separate"},
+            "if it is 3 slices, write them with photometric='minisblack'",
+        ),
+        (
             ramp((2, 3, 20, 30)),
             {"imagej": True, "metadata": {"axes": "ZCYX"}},
             r"has shape \(2, 3, 20, 30\) \(axes ZCYX\); must be",

@@ -45,6 +45,12 @@ def test_labels_of_one_class_are_refused(saved, value):
         read_binary_labels(path)
 
 
+def test_one_slice_of_one_class_is_refused(saved):
+    path = saved(np.ones((1, 8, 9), np.uint8))
+    with pytest.raises(ValueError, match=r"labels\.tif: slice 0 has the one value 1;"):
+        read_binary_labels(path)
+
+
 def test_labels_of_three_values_are_refused(saved):
     labels = mask() * np.uint8(255)
     labels[2, 3, 4] = 128

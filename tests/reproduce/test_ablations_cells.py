@@ -130,7 +130,7 @@ def test_a_folder_without_the_set_is_one_message_and_exit_code_2(tmp_path, capsy
     captured = capsys.readouterr()
     (message,) = captured.err.strip().splitlines()
     assert message.startswith("error: --data ")
-    assert "nowhere: has no 01" in message
+    assert "nowhere: there is no such folder" in message
     assert "PHANTOM" not in captured.out
     assert records(tmp_path) == []
     assert "Traceback" not in captured.err + captured.out

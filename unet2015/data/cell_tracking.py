@@ -27,6 +27,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from unet2015.data.download import cache_folder, check_archive, fetch, unpack, usual_folders
+from unet2015.data.given_folder import check_given_folder
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_instance_labels, read_stack
 
@@ -160,16 +161,17 @@ def load_cell_tracking(
         raise ValueError(f"name = {name!r}: must be {' or '.join(map(repr, RELEASES))}")
     if directory is not None:
         folder = Path(directory)
+        check_given_folder(folder, name, "01, 02 and their _GT folders", archive_url(name))
         if missing := _missing(folder):
             nested = folder / name
             hint = "" if _missing(nested) else f"; they are in {nested}: give that folder"
-            raise FileNotFoundError(f"--data {folder}: has no {_listed(missing)}{hint}")
+            raise FileNotFoundError(f"--data {folder}: has no {' and no '.join(missing)}{hint}")
         return _load(name, folder, "the folder given with --data")
     looked = []
     for folder, words in usual_folders(name, cache_folder(name)):
         if not (missing := _missing(folder)):
             return _load(name, folder, words)
-        looked.append(f"{words} ({folder}) has no {_listed(missing)}")
+        looked.append(f"{words} ({folder}) has no {' and no '.join(missing)}")
     if not download:
         raise FileNotFoundError(_how_to_supply(name, looked, "not allowed (download=False)"))
     if importlib.util.find_spec("imagecodecs") is None:
@@ -367,7 +369,7 @@ def _download(name: str, cache: Path, *, progress: bool) -> CellTracking:
         archive.unlink()
         unpacked = Path(temporary) / name
         if missing := _missing(unpacked):
-            raise zipfile.BadZipFile(f"the archive has no {name}/ with {_listed(missing)}")
+            raise zipfile.BadZipFile(f"the archive has no {name}/ with {' and no '.join(missing)}")
         _load(name, unpacked, "")
         if _missing(cache):  # else another process was faster
             _make_way(cache)
@@ -384,10 +386,6 @@ def _make_way(cache: Path) -> None:
             raise FileExistsError(
                 f"{cache} has some of the files but not all; remove that folder and try again"
             ) from error
-
-
-def _listed(missing: list[str]) -> str:
-    return " and no ".join(missing)
 
 
 def _how_to_supply(name: str, looked: list[str], download: str) -> str:

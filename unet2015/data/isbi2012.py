@@ -19,6 +19,7 @@ import numpy as np
 
 from unet2015.atomic import write_bytes
 from unet2015.data.download import cache_folder, fetch, usual_folders
+from unet2015.data.given_folder import check_given_folder
 from unet2015.data.tiff import read_binary_labels, read_stack
 
 ARCHIVE_URL = "https://downloads.imagej.net/ISBI-2012-challenge.zip"
@@ -72,6 +73,8 @@ def load_isbi2012(
     """
     if directory is not None:
         folder = Path(directory)
+        needed = f"{TRAIN_IMAGES} and {TRAIN_LABELS}"
+        check_given_folder(folder, "isbi2012", needed, ARCHIVE_URL)
         if missing := _missing(folder):
             nested = folder / "isbi2012"
             hint = "" if _missing(nested) else f"; they are in {nested}: give that folder"

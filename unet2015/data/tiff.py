@@ -99,7 +99,7 @@ def read_binary_labels(path: str | Path, shape: tuple[int, int, int] | None = No
         seen = values if seen is None else np.union1d(seen, values)
     if seen is None or len(seen) < 2:
         raise ValueError(
-            f"{path}: slices 0-{len(stack) - 1} have the one value {_in_words(seen)}; labels "
+            f"{path}: {_slices_have(len(stack))} the one value {_in_words(seen)}; labels "
             "need both classes, 0 (membrane) and one other value (cell), 255 or 1"
         )
     return (stack != 0).astype(np.uint8)
@@ -173,9 +173,13 @@ def _check_pages(path: Path, tiff: tifffile.TiffFile) -> tuple[int, ...]:
 def _check_page(path: Path, index: int, page: tifffile.TiffPage, size: int) -> None:
     """Refuse what is no gray image or is not wholly in a file of `size` bytes."""
     if page.samplesperpixel != 1:
+        channels, slices = page.samplesperpixel, ""
+        # so tifffile writes three or four slices, unless it is told what they are
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+            slices = f"; if it is {channels} slices, write them with photometric='minisblack'"
         raise _Refused(
-            f"{path}: page {index} has {page.samplesperpixel} colour channels; only gray images "
-            "are read: convert it to 8-bit or 16-bit gray (ImageJ: Image > Type > 8-bit)"
+            f"{path}: page {index} has {channels} colour channels; only gray images are read: "
+            f"convert it to 8-bit or 16-bit gray (ImageJ: Image > Type > 8-bit){slices}"
         )
     if len(page.shape) != 2:
         raise _Refused(f"{path}: page {index} has shape {page.shape}; must be 2-D (height, width)")
@@ -234,6 +238,10 @@ def _check_shape(path: str | Path, stack: np.ndarray, shape: tuple[int, ...] | N
             f"{path}: labels of shape {stack.shape}, but the images have shape {tuple(shape)} "
             "(slices, height, width); both must be the same"
         )
+
+
+def _slices_have(count: int) -> str:
+    return "slice 0 has" if count == 1 else f"slices 0-{count - 1} have"
 
 
 def _in_words(values: np.ndarray | None) -> str:
