@@ -7,8 +7,10 @@ import pytest
 
 from tests.tiny import blob_tiles, quietly, settings
 from unet2015 import distributed
+from unet2015.checkpoint import load_checkpoint
 from unet2015.engine import Engine
 from unet2015.numerics import CUBLAS, CUBLAS_VALUES
+from unet2015.training import train
 
 
 def test_deterministic_prepares_cublas(monkeypatch):
@@ -55,3 +57,17 @@ def test_the_check_knows_the_device_and_the_number_of_workers():
         Engine(compile="cuda_graph").check("cpu", 1)
     with pytest.raises(ValueError, match=r"^--workers -2: must be ≥ 0"):
         Engine().check("cpu", -2)
+    for seconds in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"^--checkpoint-every-s (-1|nan): must be ≥ 0"):
+            Engine(checkpoint_every_s=seconds).check("cpu", 1)
+
+
+def test_a_state_after_every_step_can_be_had(tmp_path):
+    config, options = settings(), Engine(checkpoint_every_s=0.0).options()
+    found = []
+
+    def look(step: int) -> None:
+        found.append(load_checkpoint(tmp_path).step)
+
+    train(config, blob_tiles(config), tmp_path, progress=False, on_step=look, **options)
+    assert found == list(range(1, config.training.steps + 1))

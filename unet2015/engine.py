@@ -22,6 +22,9 @@ class Engine:
     compile: Compile = "none"
     """How a step runs: none, operation by operation; compile, by torch.compile; cuda_graph,
     recorded once and replayed."""
+    checkpoint_every_s: float = 120.0
+    """Seconds from one resume state to the next: what a power cut can cost (a signal costs
+    nothing). 0: one after every step."""
 
     def prepare(self) -> None:
         """What must be done before a GPU is first used; ValueError as `prepare_deterministic`.
@@ -43,6 +46,8 @@ class Engine:
         device: as `command_line.resolve_device` gives it. workers: of the option --workers.
         """
         check_workers(workers, "--workers")
+        if not self.checkpoint_every_s >= 0:
+            raise ValueError(f"--checkpoint-every-s {self.checkpoint_every_s:g}: must be ≥ 0")
         try:
             check_compile(self.compile, device)
         except ValueError as error:

@@ -145,7 +145,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, capsys, monke
             raise TrainingStopped("the power is going; run the same command again")
 
     def stopped(*arguments, **options):
-        return train_once(*arguments, **options, on_step=stop, checkpoint_every_s=ALWAYS)
+        options |= {"checkpoint_every_s": ALWAYS}
+        return train_once(*arguments, **options, on_step=stop)
 
     monkeypatch.setattr(reimplementation, "train_once", stopped)
     assert run_tiny(tmp_path / "cut", *command) == 1
