@@ -162,7 +162,7 @@ def test_seeds_are_paired_and_counted():
     (line,) = lines(text, "DIC-HeLa", "| 02 |")
     assert line[3:7] == ["2", "0.6000 ± 0.1000", "0.4000 ± 0.0000", "+0.2000 ± 0.1000"]
     assert line[10:] == ["1.5", "3.5"]
-    assert "That is 2 pairs of runs with 2 seeds; one seed cannot" in sentence(text, ON_HELA)
+    assert "That is 2 pairs of runs with 2 seeds; so few cannot" in sentence(text, ON_HELA)
 
 
 @pytest.mark.parametrize(

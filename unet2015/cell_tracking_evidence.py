@@ -210,7 +210,7 @@ def _sentence(claim: str, signs: dict[str, list[bool]], found: Sequence[Pair]) -
     seeds = len({pair.arm["seed"] for pair in found})
     rests = (
         f"That is {_number(len(found), 'pair')} of runs with {_number(seeds, 'seed')}; "
-        "one seed cannot settle it."
+        f"{'one seed' if seeds == 1 else 'so few'} cannot settle it."
     )
     every = [sign for of_figure in signs.values() for sign in of_figure]
     if not every:
