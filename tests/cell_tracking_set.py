@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 from scipy import ndimage
+
+from unet2015.data import cell_tracking
 
 SHAPE = (60, 72)
 FRAMES, ANNOTATED = 5, (0, 2, 4)
@@ -48,3 +51,14 @@ def make_set(folder: Path, *, digits: int = 3) -> Path:
 
 def _write(path: Path, pixels: np.ndarray) -> None:
     tifffile.imwrite(path, pixels, photometric="minisblack")
+
+
+def go_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data but those given, an empty cache, and no way to the network."""
+
+    def refused(url: str, target: Path, *, progress: bool) -> None:
+        raise ConnectionError("the server cannot be reached")
+
+    monkeypatch.delenv("UNET2015_DATA", raising=False)
+    monkeypatch.setattr(cell_tracking, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(cell_tracking, "fetch", refused)

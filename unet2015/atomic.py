@@ -86,12 +86,9 @@ def writable_folder(folder: Path, option: str) -> Path:
             what = "is a file" if file == folder else f"{file} is a file"
             raise ValueError(f"{option} {folder}: {what}; a folder is needed, give another one")
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _write_something(folder)
     except OSError as error:
-        raise ValueError(
-            f"{option} {folder}: cannot be written to ({error.strerror}); give another folder"
-        ) from error
+        raise _refused(folder, option, error) from error
     return folder
 
 
@@ -103,14 +100,19 @@ def writable_file(path: Path, option: str) -> Path:
     if path.is_dir():
         raise ValueError(f"{option} {path}: is a folder; give the path of a file")
     try:
-        nearest = next(folder for folder in path.absolute().parents if folder.exists())
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
+        _write_something(next(folder for folder in path.absolute().parents if folder.exists()))
     except OSError as error:
-        raise ValueError(
-            f"{option} {path}: cannot be written to ({error.strerror}); give another path"
-        ) from error
+        raise _refused(path, option, error) from error
     return path
+
+
+def _write_something(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _refused(path: Path, option: str, error: OSError) -> ValueError:
+    return ValueError(f"{option} {path}: cannot be written to ({error.strerror}); give another one")
 
 
 SUFFIXES = {"--figure": (".png",), "--output": (".tif", ".tiff")}

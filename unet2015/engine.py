@@ -24,7 +24,7 @@ class Engine:
     recorded once and replayed."""
     checkpoint_every_s: float = 120.0
     """Seconds from one resume state to the next: what a power cut can cost (a signal costs
-    nothing). 0: one after every step."""
+    nothing). 0: one after every step. Default: our choice."""
 
     def prepare(self) -> None:
         """What must be done before a GPU is first used; ValueError as `prepare_deterministic`.

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cell_tracking_set import ANNOTATED, make_set
+from tests.cell_tracking_set import ANNOTATED, go_offline, make_set
 from tests.commands import TINY, run
 from tests.tiny import contents
 from unet2015 import record
 from unet2015.checkpoint import WEIGHTS
-from unet2015.data import cell_tracking
 
 # threads that wait for each other take far longer than these few numbers take to compute
 torch.set_num_threads(1)
@@ -33,13 +32,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _offline(tmp_path, monkeypatch):
     """No data but those given, no way to the network, always the same commit."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
-    monkeypatch.delenv("UNET2015_DATA", raising=False)
-    monkeypatch.setattr(cell_tracking, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setattr(cell_tracking, "fetch", refused)
+    go_offline(tmp_path, monkeypatch)
     monkeypatch.setattr(record, "code_version", lambda: COMMIT)
 
 

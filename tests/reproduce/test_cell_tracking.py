@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import torch
 
-from tests.cell_tracking_set import ANNOTATED, FRAMES, make_set
+from tests.cell_tracking_set import ANNOTATED, FRAMES, go_offline, make_set
 from tests.commands import ROOT, TINY, run
 from unet2015.checkpoint import WEIGHTS
 from unet2015.config import as_dict
@@ -39,13 +39,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _offline(tmp_path, monkeypatch):
     """No data but those given, and no way to the network."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
-    monkeypatch.delenv("UNET2015_DATA", raising=False)
-    monkeypatch.setattr(cell_tracking, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setattr(cell_tracking, "fetch", refused)
+    go_offline(tmp_path, monkeypatch)
 
 
 def run_tiny(folder: Path, data: Path | None, *arguments: object) -> int:
