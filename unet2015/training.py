@@ -33,7 +33,7 @@ from unet2015.cuda_step import Compile, check_compile, fast_step
 from unet2015.history import HISTORY, history_row, row_due, write_history
 from unet2015.loss import Loss
 from unet2015.model import UNet
-from unet2015.numerics import numerics
+from unet2015.numerics import check_precision, numerics
 from unet2015.optimization import learning_rate
 from unet2015.progress import Report, tensorboard_writer
 from unet2015.record import code_version, versions
@@ -95,6 +95,8 @@ def train(
     """
     distributed.join()
     check_compile(compile, device)
+    precision = config.training.precision
+    check_precision(precision, device)
     about = json.loads(json.dumps(data or {}))  # as it comes back from a checkpoint
     if distributed.count() > 1:
         if config.training.loss == "logistic_dice":
@@ -103,7 +105,8 @@ def train(
                 "share; start one process, or use 'logistic'"
             )
         about[PROCESSES] = distributed.count()
-    with numerics(device, deterministic=deterministic), _other_processes(output):
+    tf32 = precision == "tf32"
+    with numerics(device, deterministic=deterministic, tf32=tf32), _other_processes(output):
         place: Place = distributed.from_writer(
             lambda: place_of_tiles(augment_on, tiles, device, output)
         )
