@@ -31,7 +31,7 @@ import tyro
 
 import experiments
 from unet2015 import distributed
-from unet2015.ablation import BASELINE, FINISHED, refuse_mixture
+from unet2015.ablation import BASELINE, FINISHED, refuse_other_data
 from unet2015.ablation_data import SETS, Data, cells_fit
 from unet2015.ablation_run import Job, run_jobs, still_to_do, training_hashes
 from unet2015.ablation_tables import write_ablations
@@ -84,8 +84,6 @@ class Options:
     """Processes on this machine, each with its share of the cores or one GPU; 0: none but this."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, tcp://…, also of dask-jobqueue's (SLURM)."""
-    allow_mixed: bool = False
-    """Allow records of different data or commits in one table, which then says so."""
     output: Path = Path("runs")
     """Folder for checkpoints and predictions."""
     results: Path = RESULTS
@@ -220,16 +218,16 @@ def main(options: Options) -> None:
     print(f"data: {data.source}")
     cells_fit(data, options.instances)
     to_do = still_to_do(jobs, data)
-    if to_do and not options.allow_mixed:
-        new = {"data_hashes": training_hashes(data), **jobs[0].code}
+    if to_do:
         table = (options.preset_in_record, data.name, config_hash(options.config))
-        refuse_mixture(read_records(options.results / "runs", "ablation"), new, table)
+        known = read_records(options.results / "runs", "ablation")
+        refuse_other_data(known, training_hashes(data), table)
     print(
         f"{len(jobs)} runs, {len(to_do)} of them without a record yet: {', '.join(configs)}; "
         f"folds {options.folds}, seeds {options.seeds}"
     )
     outcomes = run_jobs(jobs, load, workers=options.workers, scheduler=options.scheduler)
-    pages = write_ablations(options.results, allow_mixed=options.allow_mixed)
+    pages = write_ablations(options.results)
     print("written: " + ", ".join(map(str, pages)))
     for name in [name for name, outcome in outcomes.items() if outcome != FINISHED]:
         print(f"{outcomes[name]}: {name}")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,21 +86,22 @@ def test_bad_input_is_one_message_and_exit_code_2(tmp_path, capsys, arguments, w
     assert records(tmp_path) == []
 
 
-def test_another_commit_is_refused_before_anything_runs(tmp_path, capsys, monkeypatch):
+def test_another_commit_is_named_and_other_data_are_refused_before_anything_runs(
+    tmp_path, capsys, monkeypatch
+):
     few = ("--folds", 1, "--seeds", 0, "--arms", "tta_8")
     assert run_tiny(tmp_path, *few) == 0
     monkeypatch.setattr(record, "code_version", lambda: COMMIT | {"commit": "b" * 40})
-    # nothing is left to run: the page from the records, as after a fresh clone
-    assert run_tiny(tmp_path, *few) == 0
     more = (*few, "no_dropout")
-    assert run_tiny(tmp_path, *more) == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "aaaaaaaaaaaa, bbbbbbbbbbbb" in message
-    assert "--allow-mixed" in message
-    assert len(records(tmp_path)) == 2
-    assert run_tiny(tmp_path, *more, "--allow-mixed") == 0
+    assert run_tiny(tmp_path, *more) == 0
     page = (tmp_path / "results" / "ablations_phantom.md").read_text()
-    assert "**Mixed records** (--allow-mixed)" in page
+    assert "Commits: aaaaaaaaaaaa (2), bbbbbbbbbbbb (1)." in page
+    other = replace(SMALL, hashes={"train-volume.tif": "00"})
+    monkeypatch.setattr(phantom, "phantom_stack", lambda seed: other)
+    capsys.readouterr()
+    assert run_tiny(tmp_path, *more) == 2
+    assert "made on other data" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert len(records(tmp_path)) == 3
 
 
 def test_an_unreachable_scheduler_is_one_message(tmp_path, capsys, monkeypatch):
@@ -112,5 +114,5 @@ def test_an_unreachable_scheduler_is_one_message(tmp_path, capsys, monkeypatch):
 def test_the_help_teaches(capsys):
     assert run(SCRIPT, "--help") == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    for word in ("--arms", "--scheduler", "--allow-mixed", "One difference", "--training.steps"):
+    for word in ("--arms", "--scheduler", "One difference", "--training.steps"):
         assert word.lower() in text.lower()
