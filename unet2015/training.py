@@ -125,7 +125,7 @@ def train(
             own_drop_out(),
             # torchrun passes on the signal that a terminal has sent to all, and kills by itself
             stop_signals(run.stop, urgent_if_repeated=run.replicas is None),
-            _tiles_ahead(run, source, workers if place == "host" else 0) as ahead,
+            tiles_ahead(run, source, workers if place == "host" else 0) as ahead,
             _bar(run, description, shown=progress and writes) as bar,
         ):
             board = tensorboard_writer(output) if tensorboard and writes else None
@@ -149,9 +149,7 @@ def _bar(run: Run, description: str, *, shown: bool) -> tqdm:
     )
 
 
-def _tiles_ahead(
-    run: Run, tiles: TileSource, workers: int
-) -> closing[Generator[Batch, None, None]]:
+def tiles_ahead(run: Run, tiles: TileSource, workers: int) -> closing[Generator[Batch, None, None]]:
     """The batches still to come; their threads end with the context, not with the traceback."""
     settings = run.config.training
     place = {}
