@@ -52,15 +52,20 @@ OPEN = ("paper", "cell_tracking")
 
 
 def preset_in_record(
-    preset: str, experiment: str, config: ExperimentConfig, *, as_it_is: bool = True
+    preset: str,
+    experiment: str,
+    config: ExperimentConfig,
+    *,
+    base: ExperimentConfig | None = None,
+    as_it_is: bool = True,
 ) -> str:
     """The preset's name for a record, marked where `config` is not its settings any more.
 
-    experiment: the file whose settings the preset has. Those of `OPEN` stay themselves with another
-    number of steps and another precision, which tables name beside them. as_it_is: False where
-    something that is not in `config` was changed.
+    experiment: the file whose settings the preset has; base: these with an arm's difference. Those
+    of `OPEN` stay themselves with another number of steps and another precision, which tables name
+    beside them. as_it_is: False where something that is not in `config` was changed.
     """
-    base = load(experiment)
+    base = base or load(experiment)
     if experiment in OPEN:
         ours, theirs = config.training, base.training
         training = replace(ours, steps=theirs.steps, precision=theirs.precision)
