@@ -40,7 +40,7 @@ from unet2015.command_line import (
     resolve_device,
     run_command,
 )
-from unet2015.config import ExperimentConfig, config_hash, differences
+from unet2015.config import ExperimentConfig, differences
 from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_tracking
 from unet2015.engine import Engine
 from unet2015.instances import InstanceConfig
@@ -100,12 +100,8 @@ class Options:
     @property
     def way(self) -> dict[str, Any]:
         """How it is trained: what a direction and the timing before it share."""
-        return {
-            **self.engine.way(),
-            "seed": self.seed,
-            "device": resolve_device(self.device),
-            "workers": self.workers,
-        }
+        device = resolve_device(self.device)
+        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
 
 
 def settings_of(preset: str, arm: str) -> ExperimentConfig:
@@ -154,11 +150,12 @@ def with_planned_steps(
                 )
         return [measured[data.name].cost(len(split.scored_index)) for data, split in parts]
 
-    names = "-".join(f"{data.name}-train{split.train.name}" for data, split in parts)
-    held_out = f"-holdout{options.hold_out}" * bool(options.hold_out)
-    name = f"cell_tracking-{names}{held_out}-seed{options.seed}-{config_hash(config)}"
-    file = options.output / f"plan-{minutes:g}min-{name}.json"
-    config, plan = planned(file, config, minutes, costs, began=began)
+    runs = {
+        "experiment": "cell_tracking",
+        "parts": [[data.name, split.train.name, split.hold_out] for data, split in parts],
+        "seed": options.seed,
+    }
+    config, plan = planned(options.output, runs, config, minutes, costs, began=began)
     return replace(options, config=config), {"plan": plan}
 
 

@@ -92,12 +92,8 @@ class Options:
     @property
     def way(self) -> dict[str, Any]:
         """How it is trained: what `em.run_part` and the timing before it share."""
-        return {
-            **self.engine.way(),
-            "seed": self.seed,
-            "device": resolve_device(self.device),
-            "workers": self.workers,
-        }
+        device = resolve_device(self.device)
+        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
 
 
 def with_planned_steps(
@@ -117,9 +113,13 @@ def with_planned_steps(
             found.append(measured.cost(len(stack.test_images), scored=scored))
         return found
 
-    name = em.run_name(options.preset, stack.name, options.seed, config)
-    file = options.output / f"plan-{minutes:g}min-{name}-{parts_tag(folds, options.submit)}.json"
-    config, plan = planned(file, config, minutes, costs, began=began)
+    runs = {
+        "experiment": "em_challenge",
+        "dataset": stack.name,
+        "parts": parts_tag(folds, options.submit),
+        "seed": options.seed,
+    }
+    config, plan = planned(options.output, runs, config, minutes, costs, began=began)
     return replace(options, config=config), {"plan": plan}
 
 

@@ -6,10 +6,11 @@ number of steps is taken with which everything fits. The course of the learning 
 exactly this number. A plan is kept in a file, so that a run that continues keeps its steps.
 """
 
+import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from unet2015 import distributed
 from unet2015.atomic import write_text
 from unet2015.batches import TileSource
-from unet2015.config import ExperimentConfig
+from unet2015.config import ExperimentConfig, config_hash
 from unet2015.estimate import duration, seconds_per_step
 from unet2015.model import CELL, UNet
 from unet2015.numerics import numerics
@@ -31,6 +32,9 @@ MARGIN = 0.04
 FINISH_S = 4.0
 """Seconds kept back for each training: its files written and read back, its pictures drawn (our
 choice; on two CPU cores the full-size network's files take 2 s, the pictures 1.5 s)."""
+
+LEAST_SHARE = 0.01
+"""Share of its steps that a training must have where there are several lengths (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ def timed(work: Callable[[], Any], *, warm_up: bool = False) -> tuple[float, Any
 
 
 def planned(
-    file: Path,
+    output: Path,
+    runs: Mapping[str, Any],
     config: ExperimentConfig,
     minutes: float,
     measure_all: Callable[[], Sequence[Cost]],
@@ -130,76 +135,135 @@ def planned(
 ) -> tuple[ExperimentConfig, dict[str, Any]]:
     """`config` with the number of steps that fits into `minutes`, and the plan for the record.
 
-    file: where the plan is kept, and taken from if it is there. measure_all: gives the cost of each
-    training of the command. began: `time.monotonic()` of its start; what has passed since, the
-    measuring itself included, counts. Raises ValueError as `steps_that_fit`, and for a file that
-    holds no plan.
+    output: the folder of all runs, where the plan is kept, and taken from if it is there. runs:
+    which runs share it, beside `config` (JSON values). measure_all: gives the cost of each training
+    of the command. began: `time.monotonic()` of its start; what has passed since, the measuring
+    itself included, counts. Raises ValueError as `steps_that_fit`, and for a file without a plan.
     """
-    plan = _kept(file)
-    if plan is not None:
-        print(f"planned before, for {minutes:g} minutes: {plan['steps']} steps ({file})")
-    else:
+    warmup = config.training.warmup_steps
+
+    def make() -> dict[str, Any]:
         costs = measure_all()
         spent = time.monotonic() - began
-        steps = steps_that_fit(minutes, spent, costs, config.training.warmup_steps)
-        plan = {
-            "minutes": minutes,
-            "steps": steps,
-            "trainings": len(costs),
-            "seconds_per_step": round(sum(cost.step_s for cost in costs) / len(costs), 6),
-            "seconds_beside": round(spent + sum(cost.rest_s for cost in costs), 1),
-        }
-        write_text(file, json.dumps(plan) + "\n")
-        print(in_words(plan))
-    training = replace(config.training, steps=plan["steps"])
-    return replace(config, training=training), plan
+        steps = steps_that_fit(minutes, spent, costs, warmup)
+        step_s = sum(cost.step_s for cost in costs) / len(costs)
+        return {"steps": steps, "seconds_per_step": round(step_s, 6), **_rest(spent, costs)}
 
-
-def in_words(plan: dict[str, Any]) -> str:
-    """A plan as a line for people.
-
-    >>> in_words({"minutes": 5.0, "steps": 20480, "trainings": 5, "seconds_per_step": 0.0024,
-    ...           "seconds_beside": 31.4})
-    'planned for 5 minutes: 20480 steps of 2.4 ms in each of 5 training(s), 31.4 s for the rest'
-    """
-    return (
-        f"planned for {plan['minutes']:g} minutes: {plan['steps']} steps of "
+    plan = _kept_or_made(output, {**runs, "config": config_hash(config)}, minutes, make)
+    print(
+        f"planned for {minutes:g} minutes: {plan['steps']} steps of "
         f"{duration(plan['seconds_per_step'])} in each of {plan['trainings']} training(s), "
         f"{duration(plan['seconds_beside'])} for the rest"
     )
+    return replace(config, training=replace(config.training, steps=plan["steps"])), plan
+
+
+def planned_share(
+    output: Path,
+    runs: Mapping[str, Any],
+    minutes: float,
+    measure_all: Callable[[], Sequence[Cost]],
+    *,
+    began: float,
+) -> dict[str, Any]:
+    """Which share of its own steps each of several trainings can have: {"share": at most 1, …}.
+
+    As `planned`, for trainings that are of different lengths. A cost's `step_s` is that of a whole
+    training here. Raises ValueError as `share_that_fits`, and for a file without a plan.
+    """
+
+    def make() -> dict[str, Any]:
+        costs = measure_all()
+        spent = time.monotonic() - began
+        return {"share": share_that_fits(minutes, spent, costs), **_rest(spent, costs)}
+
+    plan = _kept_or_made(output, runs, minutes, make)
+    print(
+        f"planned for {minutes:g} minutes: {plan['share']:.1%} of the steps of each of "
+        f"{plan['trainings']} training(s), {duration(plan['seconds_beside'])} for the rest"
+    )
+    return plan
 
 
 def steps_that_fit(minutes: float, spent_s: float, costs: Sequence[Cost], warmup: int) -> int:
     """The largest number of steps of each training with which all of them fit into `minutes`.
 
-    Seconds that are spent already and the rest of each cost come off first, then the share
+    Seconds that are spent already and the rest of each cost come off first, after the share
     `MARGIN`. At least one step beyond the warm-up must fit, or the learning rate would never be
     what it is to be: ValueError names the least --minutes that works.
 
     >>> steps_that_fit(1, 10, [Cost(step_s=0.5, rest_s=15.0)], warmup=2)
     65
     """
-    each, beside = sum(cost.step_s for cost in costs), spent_s + sum(cost.rest_s for cost in costs)
-    steps = math.floor((60 * minutes * (1 - MARGIN) - beside) / each)
+    steps = math.floor(_fitting(minutes, spent_s, costs))
     if steps > warmup:
         return steps
-    least = (beside + (warmup + 1.01) * each) / (1 - MARGIN) / 60
     raise ValueError(
         f"--minutes {minutes:g}: is too little for {len(costs)} training(s) of more steps than "
-        f"training.warmup_steps = {warmup}, at {duration(each / len(costs))} a step, with "
-        f"{duration(beside)} for the rest; the least that works here is --minutes "
-        f"{math.ceil(100 * least) / 100:g}, or fewer warm-up steps"
+        f"training.warmup_steps = {warmup}, "
+        + _least(spent_s, costs, warmup + 1)
+        + ", or fewer warm-up steps"
     )
 
 
-def _kept(file: Path) -> dict[str, Any] | None:
+def share_that_fits(minutes: float, spent_s: float, costs: Sequence[Cost]) -> float:
+    """The largest share of each training, at most all of it, with which all fit into `minutes`.
+
+    costs: `step_s` is of a whole training; otherwise as `steps_that_fit`. At least `LEAST_SHARE`
+    must fit: ValueError names the least --minutes that works.
+
+    >>> share_that_fits(1, 10, [Cost(step_s=65.2, rest_s=15.0)])
+    0.5
+    """
+    share = math.floor(1000 * _fitting(minutes, spent_s, costs)) / 1000
+    if share >= LEAST_SHARE:
+        return min(1.0, share)
+    raise ValueError(
+        f"--minutes {minutes:g}: is too little for {LEAST_SHARE:.0%} of the steps of "
+        f"{len(costs)} training(s), " + _least(spent_s, costs, LEAST_SHARE)
+    )
+
+
+def _fitting(minutes: float, spent_s: float, costs: Sequence[Cost]) -> float:
+    """How many times `step_s` of all costs fit into what is left for them."""
+    beside = spent_s + sum(cost.rest_s for cost in costs)
+    return (60 * minutes * (1 - MARGIN) - beside) / sum(cost.step_s for cost in costs)
+
+
+def _least(spent_s: float, costs: Sequence[Cost], times: float) -> str:
+    """The --minutes into which `step_s` of all costs fits so many times, in words."""
+    each, beside = sum(cost.step_s for cost in costs), spent_s + sum(cost.rest_s for cost in costs)
+    # rounded up, with room for a slower measurement next time
+    least = math.ceil(100 * 1.02 * (beside + times * each) / (1 - MARGIN) / 60) / 100
+    return (
+        f"of which {duration(times * each)} are for steps and {duration(beside)} for the rest; "
+        f"the least that works here is --minutes {least:g}"
+    )
+
+
+def _rest(spent_s: float, costs: Sequence[Cost]) -> dict[str, Any]:
+    """What a plan says of the costs beside the steps."""
+    beside = spent_s + sum(cost.rest_s for cost in costs)
+    return {"trainings": len(costs), "seconds_beside": round(beside, 1)}
+
+
+def _kept_or_made(
+    output: Path, runs: Mapping[str, Any], minutes: float, make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The plan of these runs that `output` holds, or a new one, which is kept there."""
+    about = {**runs, "minutes": minutes}
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    file = output / f"plan-{key}.json"
     if not file.exists():
-        return None
+        plan = {"minutes": minutes, **make()}
+        write_text(file, json.dumps({"runs": about, "plan": plan}, indent=1) + "\n")
+        return plan
     try:
-        plan = json.loads(file.read_text(encoding="utf-8"))
-        if type(plan["steps"]) is int and plan["steps"] >= 1:
+        plan = json.loads(file.read_text(encoding="utf-8"))["plan"]
+        if plan.keys() >= {"minutes", "trainings", "seconds_beside"}:
+            print(f"this was planned before: {file}")
             return plan
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ValueError(f"{file}: holds no plan of --minutes; remove it to plan anew")
 
