@@ -154,10 +154,10 @@ def test_commits_may_differ_and_are_counted():
     records[2] |= {"commit": None}
     (section,) = sections(records)
     assert section.commits == {
-        "aaaaaaaaaaaa": len(records) - 3,
-        "aaaaaaaaaaaa, changed": 1,
-        "bbbbbbbbbbbb": 1,
-        "no commit": 1,
+        "commit aaaaaaaaaaaa": len(records) - 3,
+        "commit aaaaaaaaaaaa, with uncommitted changes": 1,
+        "commit bbbbbbbbbbbb": 1,
+        "not under version control": 1,
     }
 
 

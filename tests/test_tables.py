@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from unet2015.config import ExperimentConfig, as_dict
 from unet2015.record import REPOSITORY, read_records
 from unet2015.tables import (
     README_END,
@@ -64,7 +65,7 @@ def a_record(preset="quick", seed=0, folds=(4,), day=1, **changes):
         "pooled_slices": [s for k in folds for s in range(6 * k, 6 * k + 6)],
         "test_volume": None,
         "scores_protocol": "2015",
-        "config": {},
+        "config": as_dict(ExperimentConfig()),
         "config_hash": f"hash_{preset}",
         "deviations": ["training.steps: 1500 (was 80000)"] if preset == "quick" else [],
         "commit": "0123456789abcdef0123",

@@ -17,6 +17,7 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from unet2015.data.cell_tracking import RELEASES
 from unet2015.history import DEAD_START_AFTER_STEPS
+from unet2015.words import commit_in_words
 
 Record = Mapping[str, Any]
 
@@ -143,7 +144,7 @@ class Section:
     @property
     def commits(self) -> dict[str, int]:
         """How many of the runs each commit has made, by its name in words."""
-        return dict(sorted(Counter(map(_code, self.runs)).items()))
+        return dict(sorted(Counter(map(commit_in_words, self.runs)).items()))
 
 
 def sections(records: Sequence[Record]) -> list[Section]:
@@ -195,11 +196,6 @@ def refuse_other_data(
             f"records of preset {table[0]} on {table[1]} are there that were made on other data; "
             "move them out of results/runs, or give another --results"
         )
-
-
-def _code(run: Record) -> str:
-    commit = (run["commit"] or "no commit")[:12]
-    return f"{commit}, changed" if run["dirty"] else commit
 
 
 def _age(record: Record) -> tuple[str, str]:

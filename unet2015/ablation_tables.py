@@ -172,11 +172,12 @@ def _about(section: Section) -> str:
     training = config["training"]
     return (
         f"{len(runs)} runs, {hours:.1f} h in all, on {'; '.join(machines)}. Folds {folds}, seeds "
-        f"{seeds}. Baseline: {training['steps']} steps of {training['optimizer']} at learning rate "
-        f"{training['learning_rate']:g}, {config['model']['width']} channels at the first level, "
+        f"{seeds}. Baseline: {training['steps']} steps of {training['optimizer']} in "
+        f"{training['precision']} at learning rate {training['learning_rate']:g}, "
+        f"{config['model']['width']} channels at the first level, "
         f"input tile {training['input_tile_px']} px, averaging {config['prediction']['averaging']}."
         f"{_cells(section)} Command: `{max(runs, key=lambda run: run['started'])['command']}`. "
-        f"Commits: {', '.join(f'{name} ({n})' for name, n in section.commits.items())}."
+        f"Code: {'; '.join(f'{name}: {n} run(s)' for name, n in section.commits.items())}."
     )
 
 

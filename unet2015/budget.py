@@ -22,10 +22,11 @@ from unet2015 import distributed
 from unet2015.atomic import write_text
 from unet2015.batches import TileSource
 from unet2015.config import ExperimentConfig, config_hash
-from unet2015.estimate import duration, seconds_per_step
+from unet2015.estimate import seconds_per_step
 from unet2015.model import CELL, UNet
 from unet2015.numerics import numerics
 from unet2015.prediction import predict_image
+from unet2015.words import duration, plan_in_words
 
 MARGIN = 0.04
 """Share of the time that is kept back (our choice: steps of one machine vary by some per cent)."""
@@ -150,11 +151,7 @@ def planned(
         return {"steps": steps, "seconds_per_step": round(step_s, 6), **_rest(spent, costs)}
 
     plan = _kept_or_made(output, {**runs, "config": config_hash(config)}, minutes, make)
-    print(
-        f"planned for {minutes:g} minutes: {plan['steps']} steps of "
-        f"{duration(plan['seconds_per_step'])} in each of {plan['trainings']} training(s), "
-        f"{duration(plan['seconds_beside'])} for the rest"
-    )
+    print(plan_in_words(plan))
     return replace(config, training=replace(config.training, steps=plan["steps"])), plan
 
 
@@ -178,10 +175,7 @@ def planned_share(
         return {"share": share_that_fits(minutes, spent, costs), **_rest(spent, costs)}
 
     plan = _kept_or_made(output, runs, minutes, make)
-    print(
-        f"planned for {minutes:g} minutes: {plan['share']:.1%} of the steps of each of "
-        f"{plan['trainings']} training(s), {duration(plan['seconds_beside'])} for the rest"
-    )
+    print(plan_in_words(plan))
     return plan
 
 
@@ -212,8 +206,8 @@ def share_that_fits(minutes: float, spent_s: float, costs: Sequence[Cost]) -> fl
     costs: `step_s` is of a whole training; otherwise as `steps_that_fit`. At least `LEAST_SHARE`
     must fit: ValueError names the least --minutes that works.
 
-    >>> share_that_fits(1, 10, [Cost(step_s=65.2, rest_s=15.0)])
-    0.5
+    >>> share_that_fits(1, 10, [Cost(step_s=65.0, rest_s=15.0)])
+    0.501
     """
     share = math.floor(1000 * _fitting(minutes, spent_s, costs)) / 1000
     if share >= LEAST_SHARE:

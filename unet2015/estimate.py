@@ -71,16 +71,3 @@ def _seconds_per_step(run: Run, take_step: Step, ahead: Iterator[Batch]) -> floa
         timed, elapsed = timed + each, time.perf_counter() - began
         if timed >= STEPS and elapsed >= SECONDS:
             return elapsed / timed
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use.
-
-    >>> duration(0.0024), duration(90), duration(5400), duration(300_000)
-    ('2.4 ms', '90 s', '90 min', '83.3 h')
-    """
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

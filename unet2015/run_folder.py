@@ -20,7 +20,7 @@ from unet2015.config import ExperimentConfig, PredictionConfig
 from unet2015.cuda_step import Compile
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.tiff import read_stack, write_stack
-from unet2015.estimate import duration, seconds_per_step
+from unet2015.estimate import seconds_per_step
 from unet2015.history import HISTORY, dead_start_steps
 from unet2015.loss import Loss
 from unet2015.memory import memory_statement
@@ -29,6 +29,7 @@ from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack
 from unet2015.tile_place import AugmentOn
 from unet2015.training import train
+from unet2015.words import duration
 
 PROBABILITY, ABOUT = "probability.tif", "prediction.json"
 """The predicted probability of 'cell' (float32); by which weights, and in how many seconds."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import TINY, run
-from unet2015 import ablation_run, record
+from unet2015 import ablation_run, budget, record
 from unet2015.data import isbi2012, phantom
 
 SCRIPT = "reproduce/ablations.py"
@@ -60,6 +60,20 @@ def test_one_command_runs_compares_and_tabulates(tmp_path, capsys):
     assert [r["arm"] for r in records(tmp_path)] == sorted([*arms, "tta_8", "gelu"])
 
 
+def test_minutes_plan_the_same_steps_for_every_arm(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 1.0)
+    few = ("--folds", 1, 4, "--seeds", 0, "--arms", "no_rotation", "tta_8", "--minutes", 1.5)
+    assert run_tiny(tmp_path, *few) == 0
+    found = records(tmp_path)
+    assert len(found) == 6
+    (steps,) = {record["training"]["steps"] for record in found}
+    plan = found[0]["plan"]
+    assert (plan["steps"], plan["trainings"]) == (steps, 6)
+    # an arm that differs in prediction only trains nothing
+    assert plan["seconds_per_step"] == round(4 / 6, 6)
+    assert 5 < steps < 22
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -68,6 +82,8 @@ def test_one_command_runs_compares_and_tabulates(tmp_path, capsys):
         (("--folds", 7), ["--folds 7", "0 … 4"]),
         (("--seeds", 1, 1), ["--seeds 1 1", "different"]),
         (("--workers", -1), ["--workers -1", "≥ 0"]),
+        (("--workers", 2, "--minutes", 3), ["--minutes 3", "drop --workers"]),
+        (("--compile", "cuda_graph"), ["--compile cuda_graph", "on device cpu"]),
         (("--workers", 2, "--scheduler", "tcp://127.0.0.1:9"), ["--workers 2", "--scheduler"]),
         (("--preset", "paper"), ["ISBI 2012 EM stack not found"]),
         (("--preset", "paper", "--dataset", "phantom"), ["real stack only"]),
@@ -95,7 +111,7 @@ def test_another_commit_is_named_and_other_data_are_refused_before_anything_runs
     more = (*few, "no_dropout")
     assert run_tiny(tmp_path, *more) == 0
     page = (tmp_path / "results" / "ablations_phantom.md").read_text()
-    assert "Commits: aaaaaaaaaaaa (2), bbbbbbbbbbbb (1)." in page
+    assert "Code: commit aaaaaaaaaaaa: 2 run(s); commit bbbbbbbbbbbb: 1 run(s)." in page
     other = replace(SMALL, hashes={"train-volume.tif": "00"})
     monkeypatch.setattr(phantom, "phantom_stack", lambda seed: other)
     capsys.readouterr()
