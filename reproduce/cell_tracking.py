@@ -229,8 +229,8 @@ def reproduce(
         print(f"masks of all frames: {masks}")
 
 
-def main(options: Options) -> None:
-    began = time.monotonic()
+def check(options: Options) -> None:
+    """Refuse what cannot be run, before anything is read or written."""
     options.budget.check()
     options.engine.prepare()
     options.engine.check(resolve_device(options.device), options.workers)
@@ -241,6 +241,11 @@ def main(options: Options) -> None:
             raise ValueError(f"--{option} {' '.join(given)}: must be one or two, each once")
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")
+
+
+def main(options: Options) -> None:
+    began = time.monotonic()
+    check(options)
     split, sets = cell_tracking.split_frames, load(options)
     parts = [(data, split(data, k, options.hold_out)) for data in sets for k in options.train_on]
     options, plan = with_planned_steps(options, parts, began)

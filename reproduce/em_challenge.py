@@ -62,7 +62,7 @@ class Options:
     phantom: bool = False
     """Use the procedural phantom even where the real stack could be had (preset quick only)."""
     folds: tuple[int, ...] | None = None
-    """Folds to run, 0-4; default: 4 for quick, all five for paper."""
+    """Folds to run, 0-4; default: 4 for quick, all five for paper; with --submit also none."""
     submit: bool = False
     """Also train on all slices and predict the challenge's test volume."""
     seed: int = 0
@@ -106,7 +106,8 @@ def with_planned_steps(
     slices = five_folds(len(stack.train_images))
 
     def costs() -> list[Cost]:
-        measured = em.measure_part(stack, slices[folds[0]], config, **options.way)
+        held_out = slices[folds[0]] if folds else None
+        measured = em.measure_part(stack, held_out, config, **options.way)
         found = [measured.cost(len(slices[fold]), scored=2) for fold in folds]  # by itself, pooled
         if options.submit and stack.test_images is not None:
             scored = int(stack.test_labels is not None)
@@ -163,17 +164,19 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
         em.draw(stack, part)
         found = challenge_scores(stack.train_labels[part.predicted], part.probability)
         entries[str(fold)] = part.summary() | {"scores": found.as_dict()}
-    slices = [k for part in parts for k in part.predicted or ()]
-    probabilities = np.concatenate([part.probability for part in parts])
-    pooled = challenge_scores(stack.train_labels[slices], probabilities)
-    print(f"\n{len(slices)} held-out slices:\n{score_table(pooled)}\n")
+    slices, pooled = [k for part in parts for k in part.predicted or ()], None
+    if parts:
+        probabilities = np.concatenate([part.probability for part in parts])
+        found = challenge_scores(stack.train_labels[slices], probabilities)
+        print(f"\n{len(slices)} held-out slices:\n{score_table(found)}\n")
+        pooled = found.as_dict()
     return {
         "experiment": "em_challenge",
         "preset": options.preset_in_record,
         "dataset": stack.name,
         "scores_protocol": "2015",
         "folds": entries,
-        "pooled": pooled.as_dict(),
+        "pooled": pooled,
         "pooled_slices": slices,
         "test_volume": test_volume,
     }
@@ -182,9 +185,10 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
 def check(options: Options) -> tuple[int, ...]:
     """The folds to run; ValueError for what cannot be run, before anything long begins."""
     folds = PRESETS[options.preset] if options.folds is None else options.folds
-    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(5)):
-        given = " ".join(map(str, folds)) or "(none given)"
-        raise ValueError(f"--folds {given}: must be different numbers 0 … 4")
+    if len(set(folds)) < len(folds) or not set(folds) <= set(range(5)):
+        raise ValueError(f"--folds {' '.join(map(str, folds))}: must be different numbers 0 … 4")
+    if not folds and not options.submit:
+        raise ValueError("--folds (none given): must be numbers 0 … 4; only --submit needs none")
     options.budget.check()
     options.engine.prepare()
     options.engine.check(resolve_device(options.device), options.workers)

@@ -175,8 +175,8 @@ def _settings_changed(arm: Arm, published: Arm) -> list[str]:
     return differences(arm.config, published.config)
 
 
-def main(options: Options) -> None:
-    began = time.monotonic()
+def check(options: Options) -> None:
+    """Refuse what cannot be run, before anything is read or written."""
     options.budget.check()
     options.engine.prepare()
     options.engine.check(resolve_device(options.device), options.workers)
@@ -184,6 +184,11 @@ def main(options: Options) -> None:
         raise ValueError(f"--seed {options.seed}: must be ≥ 0")
     if distributed.count() > 1:
         raise ValueError("torchrun: these runs are for one process; start the command by itself")
+
+
+def main(options: Options) -> None:
+    began = time.monotonic()
+    check(options)
     parts = chosen(options)
     check_data(options, parts)
     writable_folder(options.output, "--output")

@@ -132,10 +132,15 @@ def _tiles(
 
 
 def measure_part(
-    stack: EMStack, held_out: Sequence[int], config: ExperimentConfig, *, seed: int, **way: Any
+    stack: EMStack,
+    held_out: Sequence[int] | None,
+    config: ExperimentConfig,
+    *,
+    seed: int,
+    **way: Any,
 ) -> Measured:
     """Time what `run_part` and the scoring of its slices would take here (`budget.measure`)."""
-    first = held_out[0]
+    first = held_out[0] if held_out else 0  # a slice of the test volume takes as long
     scale = GrayScale.of(stack.train_images, gray_values=config.training.gray_values)
     truth, image = stack.train_labels[[first]], scale.apply(stack.train_images[[first]])
     return measure(

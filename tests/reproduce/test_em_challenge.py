@@ -118,6 +118,17 @@ def test_several_folds_are_pooled_and_submit_scores_the_test_volume(tmp_path):
     assert read_stack(submitted).shape == (2, 64, 64)
 
 
+def test_the_test_volume_alone(tmp_path, capsys):
+    assert run_tiny(tmp_path, "--folds", "--submit") == 0
+    (record,) = records(tmp_path)
+    assert (record["folds"], record["pooled"]) == ({}, None)
+    assert record["test_volume"]["trained_on"] == list(range(10))
+    page = (tmp_path / "results" / "em_challenge_phantom.md").read_text()
+    assert f"{record['test_volume']['scores']['rand_error']['value']:.4f}" in page
+    assert run_tiny(tmp_path, "--folds") == 2
+    assert "--folds (none given)" in capsys.readouterr().err
+
+
 def steps_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 1.0)
 
