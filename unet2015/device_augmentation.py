@@ -212,6 +212,9 @@ class RecordedTile:
     and one stream at a time.
     """
 
+    _parameters: Tensor
+    _tile: DeviceTile
+
     def __init__(self) -> None:
         self._replay: Callable[[], None] | None = None
 
