@@ -31,6 +31,7 @@ from unet2015.checkpoint import (
 from unet2015.config import ExperimentConfig
 from unet2015.cuda_step import Compile, check_compile, fast_step
 from unet2015.cuda_streams import made_aside
+from unet2015.device_augmentation import DeviceTiles
 from unet2015.history import HISTORY, history_row, row_due, write_history
 from unet2015.loss import Loss
 from unet2015.model import UNet
@@ -123,7 +124,7 @@ def train(
             own_drop_out(),
             # torchrun passes on the signal that a terminal has sent to all, and kills by itself
             stop_signals(run.stop, urgent_if_repeated=run.replicas is None),
-            _tiles_ahead(run, source, place, workers) as ahead,
+            tiles_ahead(run, source, workers if place == "host" else 0) as ahead,
             _bar(run, description, shown=progress and writes) as bar,
         ):
             board = tensorboard_writer(output) if tensorboard and writes else None
@@ -147,17 +148,14 @@ def _bar(run: Run, description: str, *, shown: bool) -> tqdm:
     )
 
 
-def _tiles_ahead(
-    run: Run, tiles: TileSource, place: Place, workers: int
-) -> closing[Generator[Batch, None, None]]:
+def tiles_ahead(run: Run, tiles: TileSource, workers: int) -> closing[Generator[Batch, None, None]]:
     """The batches still to come; their threads end with the context, not with the traceback."""
     settings = run.config.training
-    part = {}
+    place = {}
     if run.replicas is not None:
-        part = {"rank": run.replicas.rank, "processes": run.replicas.count}
-    threads = workers if place == "host" else 0
-    made = batches(tiles, run.step, settings.steps, settings.batch_size, threads, **part)
-    if place == "device" and run.device.type == "cuda":
+        place = {"rank": run.replicas.rank, "processes": run.replicas.count}
+    made = batches(tiles, run.step, settings.steps, settings.batch_size, workers, **place)
+    if isinstance(tiles, DeviceTiles) and run.device.type == "cuda":
         made = made_aside(made, run.device)
     return closing(made)
 
