@@ -147,6 +147,23 @@ def test_gradients_lie_in_memory_as_their_weights_do(model):
             assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_every_convolution_reads_channels_last():
+    """Crops and concatenations included: no map is turned around on its way."""
+    run = new_run(settings({"depth": 2, "in_channels": 3}, input_tile_px=44), 0, CPU, {})
+    seen: list[bool] = []
+
+    def look(_module: torch.nn.Module, maps: tuple[Tensor, ...]) -> None:
+        seen.append(maps[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in run.network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            module.register_forward_pre_hook(look)
+    tile = torch.rand(1, 3, 44, 44), torch.zeros(1, 4, 4), torch.ones(1, 4, 4)
+    with torch.no_grad():
+        run.network(cuda_step.on_device(tile, CPU)[0])
+    assert seen == [True] * 13
+
+
 def laid_out(tensor: Tensor) -> list[int]:
     """The strides of all axes but those of length 1, whose strides mean nothing."""
     return [stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if n > 1]
