@@ -36,17 +36,17 @@ def steps(run: Run, take: Callable[..., Tensor], count: int = 6) -> list[Tensor]
     return figures
 
 
-def assert_same_training(run: Run, take: Callable[..., Tensor]) -> None:
+def assert_same_training(run: Run, take: Callable[..., Tensor], **tolerance: float) -> None:
     """`take` on `run` against the eager step on a twin: figures, weights, optimiser's state."""
     twin = new_run(run.config, 0, run.device, {})
     expected = steps(twin, train_step)
     # losses of different steps must differ, or mixed up figures would not be seen
     assert len({float(figures[0]) for figures in expected}) == len(expected)
-    torch.testing.assert_close(torch.stack(steps(run, take)), torch.stack(expected))
+    torch.testing.assert_close(torch.stack(steps(run, take)), torch.stack(expected), **tolerance)
     ours, theirs = run.checkpoint(), twin.checkpoint()
     assert ours.optimizer.keys() == theirs.optimizer.keys() != set()
     for name, tensor in (theirs.model | theirs.optimizer).items():
-        torch.testing.assert_close((ours.model | ours.optimizer)[name], tensor)
+        torch.testing.assert_close((ours.model | ours.optimizer)[name], tensor, **tolerance)
 
 
 def graphed(run: Run) -> GraphedStep:

@@ -25,6 +25,9 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 ROOT = Path(__file__).resolve().parents[1]
+ROUNDING = {"rtol": 1e-3, "atol": 1e-3}
+"""What two runs may differ by in which cuDNN has chosen its algorithms by their time. A rate that
+is a tenth off, or the drop-out of another step, is ten times as much in these few steps."""
 EXTRAS: list[dict[str, Any]] = [
     {},
     {"gradient_clip": 0.05, "weight_decay": 0.1},
@@ -36,19 +39,19 @@ EXTRAS: list[dict[str, Any]] = [
 def test_cuda_graphs_are_eager_steps(extra):
     with numerics("cuda"):
         run = new_run(settings(**extra), 0, torch.device("cuda"), {})
-        assert_same_training(run, fast_step(run, "cuda_graph"))
+        assert_same_training(run, fast_step(run, "cuda_graph"), **ROUNDING)
 
 
 @pytest.mark.parametrize("way", ["compile", "compiled_graph"])
 def test_cuda_compiled_steps_are_eager_steps(way):
     with numerics("cuda"):
         run = new_run(settings(gradient_clip=0.05), 0, torch.device("cuda"), {})
-        assert_same_training(run, fast_step(run, way))
+        assert_same_training(run, fast_step(run, way), **ROUNDING)
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_cuda_s_fused_optimiser_is_the_plain_one(extra):
-    """Eager and in a graph: the same gradients, the same weights."""
+    """The same gradients, the same weights."""
     with numerics("cuda"):
         run, plain = (new_run(settings(**extra), 0, torch.device("cuda"), {}) for _ in range(2))
         for group in plain.optimizer.param_groups:
@@ -56,9 +59,10 @@ def test_cuda_s_fused_optimiser_is_the_plain_one(extra):
             group["fused"] = group["foreach"] = False
         plain.optimizer.defaults["fused"] = False
         expected = steps(plain, train_step)
-        torch.testing.assert_close(torch.stack(steps(run, train_step)), torch.stack(expected))
+        figures = torch.stack(steps(run, train_step))
+        torch.testing.assert_close(figures, torch.stack(expected), **ROUNDING)
         for name, tensor in plain.checkpoint().model.items():
-            torch.testing.assert_close(run.checkpoint().model[name], tensor)
+            torch.testing.assert_close(run.checkpoint().model[name], tensor, **ROUNDING)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -70,7 +74,7 @@ def test_a_cuda_run_goes_on_in_another_way(tmp_path, optimizer):
     graph = options | {"compile": "cuda_graph"}
     continued = quietly(config, augmented_tiles(config), tmp_path / "cut", **graph)
     for name, tensor in whole.model.items():
-        torch.testing.assert_close(continued.model[name], tensor, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(continued.model[name], tensor, **ROUNDING)
 
 
 @pytest.mark.parametrize("way", ["none", "cuda_graph", "compiled_graph"])
@@ -137,4 +141,4 @@ def test_cuda_trains_as_the_cpu_does(tmp_path):
     )
     assert not same_weights(one, two)
     for name, tensor in one.model.items():
-        torch.testing.assert_close(two.model[name], tensor, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(two.model[name], tensor, **ROUNDING)
