@@ -28,6 +28,7 @@ from unet2015.command_line import (
     run_command,
 )
 from unet2015.config import ExperimentConfig, WeightMapConfig
+from unet2015.cuda_step import Compile
 from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_binary_labels, read_instance_labels, read_stack, write_stack
@@ -240,13 +241,18 @@ class Benchmark:
     """Time one part of the project beside a plain counterpart, side by side in one run."""
 
     part: Positional[Literal["train", "predict", "augment", "weight-map", "metrics"]]
-    """train: a step of the full-size network; on CUDA in three precisions, eager, compiled and as a
-    graph. predict: a 512 × 512 px slice. augment: a training tile. weight-map: Eq. 2 of a slice.
-    metrics: the challenge's, 30 × 512 × 512, all thresholds."""
+    """train: a step of the full-size network; on CUDA in three precisions, eager, compiled, as a
+    graph, and both. predict: a 512 × 512 px slice. augment: a training tile. weight-map: Eq. 2 of a
+    slice. metrics: the challenge's, 30 × 512 × 512, all thresholds."""
     device: str = "auto"
     """For train and predict: auto, cpu, cuda or cuda:1."""
     json: Path | None = None
     """File for the record; reproduce/tables.py makes a page of those in results/benchmarks/."""
+    ways: tuple[Compile, ...] = ()
+    """For train on CUDA: how a step runs, as --compile of train; default: all ways, compiled ones
+    last."""
+    precisions: tuple[Literal["float32", "tf32", "bfloat16"], ...] = ()
+    """For train on CUDA; default: all."""
 
     def run(self) -> None:
         from unet2015 import benchmarks
@@ -254,7 +260,7 @@ class Benchmark:
         device = resolve_device(self.device)
         if self.json is not None:
             writable_file(self.json, "--json")
-        benchmarks.run(self.part, device, self.json)
+        benchmarks.run(self.part, device, self.json, ways=self.ways, precisions=self.precisions)
 
 
 Command = Train | Predict | Evaluate | WeightMap | Benchmark | OverfitSearch

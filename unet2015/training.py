@@ -30,6 +30,8 @@ from unet2015.checkpoint import (
 )
 from unet2015.config import ExperimentConfig
 from unet2015.cuda_step import Compile, check_compile, fast_step
+from unet2015.cuda_streams import made_aside
+from unet2015.device_augmentation import DeviceTiles
 from unet2015.history import HISTORY, history_row, row_due, write_history
 from unet2015.loss import Loss
 from unet2015.model import UNet
@@ -155,7 +157,10 @@ def tiles_ahead(run: Run, tiles: TileSource, workers: int) -> closing[Generator[
     place = {}
     if run.replicas is not None:
         place = {"rank": run.replicas.rank, "processes": run.replicas.count}
-    return closing(batches(tiles, run.step, settings.steps, settings.batch_size, workers, **place))
+    made = batches(tiles, run.step, settings.steps, settings.batch_size, workers, **place)
+    if isinstance(tiles, DeviceTiles) and run.device.type == "cuda":
+        made = made_aside(made, run.device)
+    return closing(made)
 
 
 @contextmanager
