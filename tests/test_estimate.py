@@ -2,13 +2,18 @@
 
 import itertools
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.tiny import blob_tiles, settings
 from unet2015 import estimate
+from unet2015.batches import Batch
+from unet2015.cuda_step import Compile, fast_step
 from unet2015.estimate import STEPS, seconds_per_step
+from unet2015.training_step import Run
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +32,22 @@ def many_tiles():
     return Endless()
 
 
+def counted_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    taken: list[int] = []
+
+    def counted(run: Run, compile: Compile) -> Callable[[Run, Batch], Tensor]:
+        take = fast_step(run, compile)
+        return lambda *given: (taken.append(1), take(*given))[1]
+
+    monkeypatch.setattr(estimate, "fast_step", counted)
+    return taken
+
+
 def test_it_is_the_mean_of_the_steps_after_those_that_warm_up(monkeypatch):
     """A clock that each look at it moves on by 4 s: STEPS looks after the one that starts it."""
     clock = itertools.count(0, 4)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    taken = []
-    take = estimate.train_step
-    monkeypatch.setattr(estimate, "train_step", lambda *a: (taken.append(1), take(*a))[1])
+    taken = counted_steps(monkeypatch)
     assert seconds_per_step(settings(), many_tiles()) == 4
     assert len(taken) == 1 + STEPS
 
@@ -42,9 +56,7 @@ def test_short_steps_are_timed_for_as_long_as_it_is_to_be(monkeypatch):
     clock = itertools.count(0, 4)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(estimate, "SECONDS", 40.0)
-    taken = []
-    take = estimate.train_step
-    monkeypatch.setattr(estimate, "train_step", lambda *a: (taken.append(1), take(*a))[1])
+    taken = counted_steps(monkeypatch)
     assert seconds_per_step(settings(), many_tiles()) == 4
     assert len(taken) == 1 + 10
 

@@ -139,7 +139,7 @@ def test_history_holds_the_means_of_the_steps(tmp_path, monkeypatch, rows_of_thr
         measured.append(result.tolist())
         return result
 
-    monkeypatch.setattr(training, "train_step", noted)
+    monkeypatch.setattr(training, "fast_step", lambda *_: noted)
     config = settings()
     final = quietly(config, blob_tiles(config), tmp_path)
     with (tmp_path / HISTORY).open(newline="") as file:
@@ -269,7 +269,7 @@ def test_a_momentum_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
             run.optimizer.state[run.network.score.bias]["momentum_buffer"][0] = math.nan
         return result
 
-    monkeypatch.setattr(training, "train_step", poisoned)
+    monkeypatch.setattr(training, "fast_step", lambda *_: poisoned)
     config = settings(optimizer="sgd")
     with pytest.raises(TrainingStopped, match=r"score\.bias\|momentum_buffer is not finite"):
         quietly(config, blob_tiles(config), tmp_path)
@@ -300,7 +300,7 @@ def test_non_finite_weights_are_not_saved(tmp_path, monkeypatch):
                 cast(Tensor, run.network.score.bias)[1] = math.inf
         return result
 
-    monkeypatch.setattr(training, "train_step", poisoned)
+    monkeypatch.setattr(training, "fast_step", lambda *_: poisoned)
     with pytest.raises(TrainingStopped, match=r"score\.bias is not finite after step 5"):
         quietly(settings(), blob_tiles(settings()), tmp_path)
     assert load_checkpoint(tmp_path).step == 4
@@ -311,7 +311,7 @@ def test_a_dead_start_is_reported_once_also_if_continued(tmp_path, capsys, monke
         train_step(run, batch)
         return torch.tensor([0.5, 1.0, 0.78, 1.0])
 
-    monkeypatch.setattr(training, "train_step", dead)
+    monkeypatch.setattr(training, "fast_step", lambda *_: dead)
     monkeypatch.setattr("unet2015.history.EVERY_STEPS", 2)
     monkeypatch.setattr("unet2015.history.DEAD_START_AFTER_STEPS", 6)
     config = settings(steps=14)

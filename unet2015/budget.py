@@ -22,6 +22,7 @@ from unet2015 import distributed
 from unet2015.atomic import write_text
 from unet2015.batches import TileSource
 from unet2015.config import ExperimentConfig, config_hash
+from unet2015.cuda_step import COMPILED
 from unet2015.estimate import seconds_per_step
 from unet2015.model import CELL, UNet
 from unet2015.numerics import numerics
@@ -106,7 +107,9 @@ def measure(
     (compilation, a GPU's choice of algorithms) is done once before, and not counted.
     """
     prepare_s, tiles = timed(make_tiles)
-    step_s = seconds_per_step(config, tiles, device=device, **way)
+    all_s, step_s = timed(lambda: seconds_per_step(config, tiles, device=device, **way))
+    if way.get("compile") in COMPILED:  # for every training anew
+        prepare_s += all_s
     network = UNet(config.model).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     with numerics(device):
         predict_s, planes = timed(

@@ -41,6 +41,8 @@ from unet2015.training_step import (
 Compile = Literal["none", "compile", "cuda_graph", "compiled_graph"]
 GRAPHS: tuple[Compile, ...] = ("cuda_graph", "compiled_graph")
 """The ways that record a step: on a CUDA device only, in one process, for tiles of one size."""
+COMPILED: tuple[Compile, ...] = ("compile", "compiled_graph")
+"""The ways whose first step takes a minute or so."""
 WARM_UP_STEPS = 3
 """Steps before a graph is recorded: libraries choose algorithms and set up memory in their first
 ones (our choice, as in PyTorch's documentation of CUDA graphs). They are steps of the training."""

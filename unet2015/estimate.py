@@ -14,7 +14,7 @@ from unet2015.loss import Loss
 from unet2015.model import UNet
 from unet2015.numerics import check_precision, numerics
 from unet2015.tile_place import AugmentOn, place_of_tiles, tiles_at
-from unet2015.training import Run, Step, new_run, tiles_ahead, train_step
+from unet2015.training import Run, Step, new_run, tiles_ahead
 from unet2015.training_step import own_drop_out
 
 STEPS, SECONDS = 3, 3.0
@@ -50,8 +50,7 @@ def seconds_per_step(
         place = place_of_tiles(augment_on, tiles, device)
         source = tiles_at(place, tiles, run.device)
         with tiles_ahead(run, source, workers if place == "host" else 0) as ahead:
-            take_step = train_step if compile == "none" else fast_step(run, compile)
-            return _seconds_per_step(run, take_step, ahead)
+            return _seconds_per_step(run, fast_step(run, compile), ahead)
 
 
 def _seconds_per_step(run: Run, take_step: Step, ahead: Iterator[Batch]) -> float:

@@ -131,7 +131,7 @@ def train(
             _bar(run, description, shown=progress and writes) as bar,
         ):
             board = tensorboard_writer(output) if tensorboard and writes else None
-            step = train_step if compile == "none" else fast_step(run, compile)
+            step = fast_step(run, compile)
             _loop(run, step, ahead, output, checkpoint_every_s, Report(bar, board, on_step))
         final = as_final(run.checkpoint())
         if writes:
