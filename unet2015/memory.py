@@ -1,11 +1,12 @@
 """How much memory a prediction takes, stated before it starts."""
 
 import numpy as np
+import torch
 
 from unet2015.config import ModelConfig, PredictionConfig
 from unet2015.image_scale import scaled_size
-from unet2015.prediction import views
 from unet2015.tiling import Tiling, choose_tiling
+from unet2015.views import views
 
 BYTES = {"float32": 4, "bfloat16": 2}
 BLOCK = 16
@@ -18,6 +19,10 @@ HELD = 96 * 2**20
 """Allowance for freed memory that the C library keeps: as much again as a tile and an image take,
 at most so many bytes, because blocks above 32 MiB are given back (glibc; our choice). Measured
 above the sum without it: up to 87 MiB (512 × 512 px, rotations7)."""
+SHARE, MOST_TILES = 0.5, 8
+"""Of a GPU's free memory, what tiles may take that go through the network together, as cuDNN needs
+working memory too; and how many they are at most: the eight views of a slice. More would hardly be
+faster, as a tile of 700 px fills a GPU but for the lowest levels (our choice; not measured)."""
 
 
 def prediction_memory_bytes(
@@ -25,19 +30,34 @@ def prediction_memory_bytes(
 ) -> int:
     """About how many bytes the feature maps of one tile take in prediction (paper Fig. 1).
 
-    With what a convolution needs to compute them. Tiles go through the network one at a time, so
-    it does not depend on their number; it grows with the area of an input tile, whose side
-    `PredictionConfig.largest_input_tile_px` bounds. Parameters (4 bytes each) come on top, and
-    what `stack_memory_bytes` counts. precision: as `PredictionConfig.precision`.
+    With what a convolution needs to compute them. On a CPU tiles go through the network one at a
+    time, so it does not depend on their number (on a GPU: `tiles_that_fit`); it grows with the
+    area of an input tile, whose side `PredictionConfig.largest_input_tile_px` bounds. Parameters
+    (4 bytes each) come on top, and what `stack_memory_bytes` counts. precision: as
+    `PredictionConfig.precision`.
     """
     return int(BYTES[precision] * _most_values_alive(model, tiling.input_hw))
+
+
+def tiles_that_fit(model: ModelConfig, tiling: Tiling, precision: str, device: torch.device) -> int:
+    """How many tiles are predicted together: as many as a share of a GPU's free memory holds.
+
+    From 1 to `MOST_TILES`; 1 on a CPU, where several are no faster and memory is what is scarce.
+    """
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    # what PyTorch keeps from earlier tiles without using it: the number stays the same
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    one = prediction_memory_bytes(model, tiling, precision=precision)
+    return max(1, min(MOST_TILES, int(SHARE * free / one)))
 
 
 def image_memory_bytes(model: ModelConfig, config: PredictionConfig, hw: tuple[int, int]) -> int:
     """About how many bytes the prediction of one image takes beside a tile (paper §2, §4).
 
-    hw: height and width in pixels. Its float32 copy, the sum over the views, and of one view the
-    turned image, its scores and its probabilities.
+    hw: height and width in pixels. Its float32 copy and, for rotations, its spline coefficients,
+    the sum over the views, and of one view the turned image, its scores and its probabilities.
     """
     seen = scaled_size(hw, model.image_scale)
     all_views = views(config.averaging, seen)
@@ -45,6 +65,8 @@ def image_memory_bytes(model: ModelConfig, config: PredictionConfig, hw: tuple[i
     values = (channels + 2 * planes) * max(_area(view.hw) for view in all_views)
     if len(all_views) > 1:
         values += (channels + planes) * _area(seen)
+    if config.averaging == "rotations7":
+        values += channels * _area(seen)
     if model.image_scale != 1:
         values += (channels + planes) * _area(hw)
     return 4 * values

@@ -13,6 +13,8 @@ from torch import Tensor
 
 RIM_PX = 2
 """Mirrored pixels kept beyond each border: how far a cubic spline reaches."""
+Number = Tensor | int
+"""A number of pixels: on the device, where the CPU does not know it."""
 
 
 def coefficients(plane: np.ndarray, order: int) -> np.ndarray:
@@ -27,15 +29,16 @@ def with_rim(plane: np.ndarray) -> np.ndarray:
     return np.pad(plane, RIM_PX, mode="reflect").ravel()
 
 
-def mirrored(positions: Tensor, size: Tensor) -> Tensor:
+def mirrored(positions: Tensor, size: Tensor | int) -> Tensor:
     """Positions mirrored at 0 and size - 1, without repeating the edge; all 0 for size 1."""
-    period = (2 * size - 2).clamp(min=1)
+    period = 2 * size - 2
+    period = max(1, period) if isinstance(period, int) else period.clamp(min=1)
     positions = positions.remainder(period)
     return torch.minimum(positions, period - positions)
 
 
 def interpolate(
-    planes: Tensor, positions: Tensor, order: int, start: Tensor, step: Sequence[Tensor]
+    planes: Tensor, positions: Tensor, order: int, start: Number, step: Sequence[Number]
 ) -> Tensor:
     """(C, h, w) spline values at (2, h, w) positions, from (C, N) coefficients of that order."""
     first = pixels(positions, order, start, step)
@@ -53,7 +56,7 @@ def interpolate(
     return total
 
 
-def pixels(positions: Tensor, order: int, start: Tensor, step: Sequence[Tensor]) -> Tensor:
+def pixels(positions: Tensor, order: int, start: Number, step: Sequence[Number]) -> Tensor:
     """(h, w) int64: the number of the first pixel that a spline of this order reads."""
     row, column = (_knot(positions, order).long() - order // 2).unbind()
     return start + row * step[0] + column * step[1]
