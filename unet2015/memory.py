@@ -13,12 +13,13 @@ BLOCK = 16
 """Channels that oneDNN, PyTorch's convolutions on a CPU, lays out together (AVX-512; else 8)."""
 WORKING = 1.0
 """Allowance for the working memory of a convolution, times its input and output with their channels
-rounded up to a `BLOCK` (our choice). Measured on one tile of 572-892 px on a CPU, widths 1 to 32,
-with the C library told to give freed memory back: 0.7-0.8 of the sum with it."""
-HELD = 96 * 2**20
+rounded up to a `BLOCK` (our choice). Measured on one tile of 572-892 px on a CPU, with the C
+library told to give freed memory back: 0.2-0.3 of the sum with it for widths 1 and 2, 0.6-0.8 for
+16 and 32."""
+HELD = 128 * 2**20
 """Allowance for freed memory that the C library keeps: as much again as a tile and an image take,
 at most so many bytes, because blocks above 32 MiB are given back (glibc; our choice). Measured
-above the sum without it: up to 87 MiB (512 × 512 px, rotations7)."""
+above the sum without it: up to 130 MiB (512 × 512 px, rotations7, widths 16 and 32)."""
 SHARE, MOST_TILES = 0.5, 8
 """Of a GPU's free memory, what tiles may take that go through the network together, as cuDNN needs
 working memory too; and how many they are at most: the eight views of a slice. More would hardly be
@@ -94,11 +95,12 @@ def memory_statement(
     ValueError as `choose_tiling`.
 
     Peak memory of a process above what it had after a first small prediction (one thread of a CPU,
-    Linux, width 2, largest tile 892 px unless another is named) / stated, in MiB:
-    1×512×512 none 56 / 145, rotations7 206 / 215; 1×2000×2000 none 152 / 292, at 220 px 85 / 185,
-    dihedral8 187 / 338, rotations7 333 / 420, and at half the size 272 / 318; 6×3000×3000 none
-    460 / 612; 1×3000×3000 of 16 bits, clipped, 224 / 406. On a GPU, where the tile is in its own
-    memory, nothing was measured.
+    Linux, width 2, largest tile 892 px unless others are named) / stated, in MiB:
+    1×512×512 none 26 / 145, rotations7 72 / 238; 1×2000×2000 none 124 / 324, at 220 px 84 / 185,
+    dihedral8 212 / 370, rotations7 273 / 467, and at half the size 154 / 354; 6×3000×3000 none
+    447 / 644; 1×3000×3000 of 16 bits, clipped, 202 / 438. 1×512×512 of width 16: none 132 / 248,
+    dihedral8 164 / 254, rotations7 331 / 329; of width 32: rotations7 517 / 515. On a GPU, where
+    tiles, several at a time, are in its own memory, nothing was measured.
     """
     tiling, tile, total = _total(model, config, shape, dtype)
     several = " and view" if config.averaging != "none" else ""
