@@ -23,8 +23,9 @@ def benchmark(
     """Ours in float32 and bfloat16 beside the plain loop over the training's tiles (572 → 388 px).
 
     Without averaging, both; then ours with the paper's seven views and with eight, and a whole
-    stack of `stack_slices` (None: 30 on CUDA, 0 on the CPU) without averaging and with the seven. The outputs of the two loops agree
-    within 1e-4 in float32 (checked in the run; ValueError otherwise).
+    stack of `stack_slices` (None: 30 on CUDA, 0 on the CPU) without averaging and with the seven.
+    The outputs of the two loops agree within 1e-4 in float32 (checked in the run; ValueError
+    otherwise).
     """
     config = config or ExperimentConfig()
     network = UNet(config.model, seed=0).to(device).eval()
