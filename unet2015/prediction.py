@@ -87,8 +87,10 @@ def _parts(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
 
 def _network_scores(network: UNet, tiles: Tensor, precision: str) -> Tensor:
     device = next(network.parameters()).device
+    # not contiguous(), which leaves tiles of one channel as they are, and so every layer after them
+    tiles_last = tiles.to(device, memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        output: Tensor = network(tiles.to(device, memory_format=torch.channels_last))
+        output: Tensor = network(tiles_last)
     return output.float().to(tiles.device)
 
 
