@@ -9,6 +9,7 @@ configuration, and its first line is the question that it answers.
 import difflib
 import importlib
 import pkgutil
+from dataclasses import replace
 from types import ModuleType
 
 from unet2015.config import ExperimentConfig
@@ -44,6 +45,33 @@ def arm(name: str, base: ExperimentConfig) -> ExperimentConfig:
 def question(name: str) -> str:
     """The question that an ablation answers; an unknown name raises ValueError as `arm`."""
     return (_module(name, arms()).__doc__ or "").partition("\n")[0]
+
+
+OPEN = ("paper", "cell_tracking")
+"""Experiments whose number of steps and precision are no part of them: the paper states neither."""
+
+
+def preset_in_record(
+    preset: str,
+    experiment: str,
+    config: ExperimentConfig,
+    *,
+    base: ExperimentConfig | None = None,
+    as_it_is: bool = True,
+) -> str:
+    """The preset's name for a record, marked where `config` is not its settings any more.
+
+    experiment: the file whose settings the preset has; base: these with an arm's difference. Those
+    of `OPEN` stay themselves with another number of steps and another precision, which tables name
+    beside them. as_it_is: False where something that is not in `config` was changed.
+    """
+    base = base or load(experiment)
+    if experiment in OPEN:
+        ours, theirs = config.training, base.training
+        training = replace(ours, steps=theirs.steps, precision=theirs.precision)
+        prediction = replace(config.prediction, precision=base.prediction.precision)
+        config = replace(config, training=training, prediction=prediction)
+    return preset if as_it_is and config == base else f"{preset}, changed"
 
 
 def _module(name: str, known: list[str]) -> ModuleType:

@@ -21,21 +21,23 @@ machines by Dask; all need the same files.
 """
 
 import sys
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 import experiments
 from unet2015 import distributed
-from unet2015.ablation import BASELINE, FINISHED, refuse_mixture
+from unet2015.ablation import BASELINE, FINISHED, refuse_other_data
 from unet2015.ablation_data import SETS, Data, cells_fit
 from unet2015.ablation_run import Job, run_jobs, still_to_do, training_hashes
 from unet2015.ablation_tables import write_ablations
 from unet2015.atomic import writable_folder
+from unet2015.budget import Budget, Cost, planned
 from unet2015.command_line import (
     option_before_others,
     parse_options,
@@ -46,6 +48,7 @@ from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import RELEASES, load_cell_tracking
 from unet2015.data.isbi2012 import load_isbi2012
 from unet2015.data.phantom import phantom_stack
+from unet2015.engine import Engine
 from unet2015.instances import InstanceConfig
 from unet2015.model import valid_output_size
 from unet2015.record import code_version, command_line, read_records
@@ -84,14 +87,14 @@ class Options:
     """Processes on this machine, each with its share of the cores or one GPU; 0: none but this."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, tcp://…, also of dask-jobqueue's (SLURM)."""
-    allow_mixed: bool = False
-    """Allow records of different data or commits in one table, which then says so."""
     output: Path = Path("runs")
     """Folder for checkpoints and predictions."""
     results: Path = RESULTS
     """Folder of the records, the page and the figures."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
+    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
     """How cells are found, on a cell tracking set."""
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
@@ -106,9 +109,8 @@ class Options:
     @property
     def preset_in_record(self) -> str:
         """The preset, marked where its settings were changed on the command line."""
-        changed = self.config != experiments.load(self.base)
-        changed = changed or self.instances != experiments.instances(self.base)
-        return f"{self.preset}, changed" if changed else self.preset
+        same = self.instances == experiments.instances(self.base)
+        return experiments.preset_in_record(self.preset, self.base, self.config, as_it_is=same)
 
 
 def data_loader(options: Options) -> Callable[[], Data]:
@@ -181,13 +183,54 @@ def check(options: Options) -> None:
         raise ValueError(
             f"--workers {options.workers}: must be ≥ 0, and 0 with --scheduler, whose workers run"
         )
+    options.budget.check()
+    if options.budget.minutes is not None and (options.workers or options.scheduler):
+        raise ValueError(
+            f"--minutes {options.budget.minutes:g}: a plan is made for runs one after the other; "
+            "drop --workers and --scheduler, or give --training.steps"
+        )
+    options.engine.prepare()
+    options.engine.check(resolve_device(options.device), workers=1)
     if distributed.count() > 1:
         raise ValueError("torchrun: an ablation is spread with --workers N or --scheduler")
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")
 
 
-def jobs_of(options: Options, configs: Mapping[str, ExperimentConfig]) -> list[Job]:
+def with_planned_steps(
+    options: Options, data: Data, began: float
+) -> tuple[Options, dict[str, Any] | None]:
+    """The options with the steps that fit into --minutes, the same in all runs, and the plan."""
+    minutes, base = options.budget.minutes, options.config
+    if minutes is None:
+        return options, None
+    configs, fold = configurations(options), options.folds[0]
+    way = {**options.engine.way(), "device": resolve_device(options.device), "seed": 0}
+
+    def costs() -> list[Cost]:
+        found = []
+        for config in configs.values():
+            measured = SETS[data.name].measure(data, fold, config, options.instances, **way)
+            if config != base and replace(config, prediction=base.prediction) == base:
+                measured = replace(measured, step_s=0.0)  # predicts with the baseline's network
+            images = len(SETS[data.name].about(data, fold, options.instances)["held_out"])
+            found.append(measured.cost(images))
+        return found * (len(options.folds) * len(options.seeds))
+
+    runs = {
+        "experiment": "ablations",
+        "dataset": data.name,
+        "arms": list(configs),
+        "folds": list(options.folds),
+        "seeds": list(options.seeds),
+    }
+    base, plan = planned(options.output, runs, base, minutes, costs, began=began)
+    return replace(options, config=base), plan
+
+
+def jobs_of(
+    options: Options, configs: Mapping[str, ExperimentConfig], plan: Mapping[str, Any] | None
+) -> list[Job]:
     """The runs of all arms on all folds with all seeds."""
     device, code = resolve_device(options.device), code_version()
     return [
@@ -205,6 +248,8 @@ def jobs_of(options: Options, configs: Mapping[str, ExperimentConfig]) -> list[J
             command=command_line(),
             code=code,
             cells=options.instances,
+            engine=options.engine,
+            plan=plan,
         )
         for fold in options.folds
         for seed in options.seeds
@@ -213,23 +258,27 @@ def jobs_of(options: Options, configs: Mapping[str, ExperimentConfig]) -> list[J
 
 
 def main(options: Options) -> None:
+    began = time.monotonic()
     check(options)
-    configs = configurations(options)
-    jobs, load = jobs_of(options, configs), data_loader(options)
+    configurations(options)  # what cannot be run is refused before the data are read
+    load = data_loader(options)
     data = load()
     print(f"data: {data.source}")
     cells_fit(data, options.instances)
+    options, plan = with_planned_steps(options, data, began)
+    configs = configurations(options)
+    jobs = jobs_of(options, configs, plan)
     to_do = still_to_do(jobs, data)
-    if to_do and not options.allow_mixed:
-        new = {"data_hashes": training_hashes(data), **jobs[0].code}
+    if to_do:
         table = (options.preset_in_record, data.name, config_hash(options.config))
-        refuse_mixture(read_records(options.results / "runs", "ablation"), new, table)
+        known = read_records(options.results / "runs", "ablation")
+        refuse_other_data(known, training_hashes(data), table)
     print(
         f"{len(jobs)} runs, {len(to_do)} of them without a record yet: {', '.join(configs)}; "
         f"folds {options.folds}, seeds {options.seeds}"
     )
     outcomes = run_jobs(jobs, load, workers=options.workers, scheduler=options.scheduler)
-    pages = write_ablations(options.results, allow_mixed=options.allow_mixed)
+    pages = write_ablations(options.results)
     print("written: " + ", ".join(map(str, pages)))
     for name in [name for name, outcome in outcomes.items() if outcome != FINISHED]:
         print(f"{outcomes[name]}: {name}")

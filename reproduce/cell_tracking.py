@@ -19,7 +19,8 @@ no picture of them leaves runs/.
 """
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +31,7 @@ import tyro
 import experiments
 from unet2015 import cell_tracking, distributed
 from unet2015.atomic import writable_folder, write_text
+from unet2015.budget import Budget, Cost, planned
 from unet2015.cell_tracking_figures import draw
 from unet2015.cell_tracking_tables import PRESETS, write_cell_tracking
 from unet2015.command_line import (
@@ -79,6 +81,7 @@ class Options:
     """auto, cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare training tiles (the result does not depend on it)."""
+    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
     engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
@@ -88,9 +91,17 @@ class Options:
     @property
     def preset_in_record(self) -> str:
         """The preset, marked where its settings were changed on the command line."""
-        changed = self.config != settings_of(self.preset, self.arm) or distributed.count() > 1
-        changed = changed or self.instances != cells_of(self.preset)
-        return f"{self.preset}, changed" if changed else self.preset
+        same = self.instances == cells_of(self.preset) and distributed.count() == 1
+        base = settings_of(self.preset, self.arm)
+        return experiments.preset_in_record(
+            self.preset, PRESETS[self.preset], self.config, base=base, as_it_is=same
+        )
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """How it is trained: what a direction and the timing before it share."""
+        device = resolve_device(self.device)
+        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
 
 
 def settings_of(preset: str, arm: str) -> ExperimentConfig:
@@ -119,7 +130,44 @@ def load(options: Options) -> list[CellTracking]:
     return sets
 
 
-def run(options: Options, data: CellTracking, split: cell_tracking.Split, folder: Path) -> None:
+Part = tuple[CellTracking, cell_tracking.Split]
+
+
+def with_planned_steps(
+    options: Options, parts: Sequence[Part], began: float
+) -> tuple[Options, dict[str, Any]]:
+    """The options with the steps that fit into --minutes, and the plan for the records."""
+    minutes, config = options.budget.minutes, options.config
+    if minutes is None:
+        return options, {}
+
+    def costs() -> list[Cost]:
+        measured = {}
+        for data, split in parts:  # its two directions take the same but for the number of frames
+            if data.name not in measured:
+                measured[data.name] = cell_tracking.measure_direction(
+                    split, config, options.instances, **options.way
+                )
+        return [measured[data.name].cost(len(split.scored_index)) for data, split in parts]
+
+    runs = {
+        "experiment": "cell_tracking",
+        "parts": [[data.name, split.train.name, split.hold_out] for data, split in parts],
+        "seed": options.seed,
+    }
+    config, plan = planned(options.output, runs, config, minutes, costs, began=began)
+    return replace(options, config=config), {"plan": plan}
+
+
+def run(
+    options: Options,
+    data: CellTracking,
+    split: cell_tracking.Split,
+    folder: Path,
+    *,
+    plan: dict[str, Any],
+    estimate: bool,
+) -> None:
     """One data set and direction, from training to the record."""
     began, started, code = time.monotonic(), datetime.now(UTC), code_version()
     resumed, records = folder.exists(), options.results / "runs"
@@ -128,12 +176,10 @@ def run(options: Options, data: CellTracking, split: cell_tracking.Split, folder
         options.config,
         options.instances,
         folder,
-        seed=options.seed,
-        device=resolve_device(options.device),
         name=f"trained on {split.train.name}",
-        estimate=options.preset == "paper",
-        workers=options.workers,
-        **options.engine.options(),
+        estimate=estimate,
+        checkpoint_every_s=options.engine.checkpoint_every_s,
+        **options.way,
     )
     if direction is None:
         return  # of several processes, the first alone goes on
@@ -153,7 +199,7 @@ def run(options: Options, data: CellTracking, split: cell_tracking.Split, folder
         code=code,
     )
     session = {"peak_memory_gib": peak_memory_gib(), "resumed": resumed}
-    record = write_record(records, folder.name, summary | origin | session)
+    record = write_record(records, folder.name, summary | origin | session | plan)
     write_text(folder / mark(options), record.name)
     found = summary["scores"]
     print(f"SEG {found['seg']:.4f}, IoU of the foreground {found['foreground_iou']:.4f}: {record}")
@@ -164,7 +210,9 @@ def mark(options: Options) -> str:
     return f"record-{options.instances.tag}.txt"
 
 
-def reproduce(options: Options, data: CellTracking, split: cell_tracking.Split) -> None:
+def reproduce(
+    options: Options, data: CellTracking, split: cell_tracking.Split, **about: Any
+) -> None:
     """One data set and direction; what is there already is not done again."""
     name = (options.preset, options.arm, data.name, split, options.seed, options.config)
     folder, records = options.output / cell_tracking.run_name(*name), options.results / "runs"
@@ -173,7 +221,7 @@ def reproduce(options: Options, data: CellTracking, split: cell_tracking.Split) 
     if distributed.from_writer(lambda: note.exists() and (records / note.read_text()).is_file()):
         print(f"complete already: {records / note.read_text()}; remove {folder} to run it again")
     else:
-        run(options, data, split, folder)
+        run(options, data, split, folder, **about)
     if options.all_frames and distributed.is_writer():
         masks = cell_tracking.write_masks(
             data, split.scored.name, folder, options.instances, resolve_device(options.device)
@@ -181,7 +229,9 @@ def reproduce(options: Options, data: CellTracking, split: cell_tracking.Split) 
         print(f"masks of all frames: {masks}")
 
 
-def main(options: Options) -> None:
+def check(options: Options) -> None:
+    """Refuse what cannot be run, before anything is read or written."""
+    options.budget.check()
     options.engine.prepare()
     options.engine.check(resolve_device(options.device), options.workers)
     if options.all_frames and options.hold_out:
@@ -191,10 +241,17 @@ def main(options: Options) -> None:
             raise ValueError(f"--{option} {' '.join(given)}: must be one or two, each once")
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")
+
+
+def main(options: Options) -> None:
+    began = time.monotonic()
+    check(options)
     split, sets = cell_tracking.split_frames, load(options)
     parts = [(data, split(data, k, options.hold_out)) for data in sets for k in options.train_on]
-    for part in parts:
-        reproduce(options, *part)
+    options, plan = with_planned_steps(options, parts, began)
+    for number, part in enumerate(parts):
+        estimate = options.preset == "paper" and not plan and number == 0
+        reproduce(options, *part, plan=plan, estimate=estimate)
     if distributed.is_writer():
         pages = write_cell_tracking(options.results / "runs", options.results)
         print("\ntables: " + ", ".join(map(str, pages)))

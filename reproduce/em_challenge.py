@@ -2,6 +2,7 @@
 
     python reproduce/em_challenge.py --preset quick    # two CPU cores, about 10 minutes
     python reproduce/em_challenge.py --preset paper    # five folds, needs an accelerator
+    python reproduce/em_challenge.py --preset paper --minutes 30    # as many steps as fit into that
 
 The 30 training slices are cut into five contiguous folds of six (0-5, …, 24-29). For each fold
 the network is trained on the other 24 slices and predicts the six held-out ones, which are scored
@@ -15,7 +16,7 @@ same command continues a run that was cut off, and does nothing twice.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,7 @@ import tyro
 import experiments
 from unet2015 import distributed, em, tables
 from unet2015.atomic import writable_folder, write_text
+from unet2015.budget import Budget, Cost, planned
 from unet2015.command_line import (
     option_before_others,
     parse_options,
@@ -60,7 +62,7 @@ class Options:
     phantom: bool = False
     """Use the procedural phantom even where the real stack could be had (preset quick only)."""
     folds: tuple[int, ...] | None = None
-    """Folds to run, 0-4; default: 4 for quick, all five for paper."""
+    """Folds to run, 0-4; default: 4 for quick, all five for paper; with --submit also none."""
     submit: bool = False
     """Also train on all slices and predict the challenge's test volume."""
     seed: int = 0
@@ -75,6 +77,7 @@ class Options:
     """Threads that prepare training tiles (the result does not depend on it)."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
+    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
     engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
         default_factory=ExperimentConfig
@@ -83,32 +86,70 @@ class Options:
     @property
     def preset_in_record(self) -> str:
         """The preset, marked where its settings were changed on the command line."""
-        changed = self.config != experiments.load(self.preset) or distributed.count() > 1
-        return f"{self.preset}, changed" if changed else self.preset
+        alone = distributed.count() == 1
+        return experiments.preset_in_record(self.preset, self.preset, self.config, as_it_is=alone)
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """How it is trained: what `em.run_part` and the timing before it share."""
+        device = resolve_device(self.device)
+        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
+
+
+def with_planned_steps(
+    options: Options, stack: EMStack, folds: tuple[int, ...], began: float
+) -> tuple[Options, dict[str, Any]]:
+    """The options with the steps that fit into --minutes, and the plan for the record."""
+    minutes, config = options.budget.minutes, options.config
+    if minutes is None:
+        return options, {}
+    slices = five_folds(len(stack.train_images))
+
+    def costs() -> list[Cost]:
+        held_out = slices[folds[0]] if folds else None
+        measured = em.measure_part(stack, held_out, config, **options.way)
+        found = [measured.cost(len(slices[fold]), scored=2) for fold in folds]  # by itself, pooled
+        if options.submit and stack.test_images is not None:
+            scored = int(stack.test_labels is not None)
+            found.append(measured.cost(len(stack.test_images), scored=scored))
+        return found
+
+    runs = {
+        "experiment": "em_challenge",
+        "dataset": stack.name,
+        "parts": parts_tag(folds, options.submit),
+        "seed": options.seed,
+    }
+    config, plan = planned(options.output, runs, config, minutes, costs, began=began)
+    return replace(options, config=config), {"plan": plan}
+
+
+def parts_tag(folds: tuple[int, ...], submit: bool) -> str:
+    """The parts of a command in the names of its files."""
+    return f"folds{''.join(map(str, folds))}{'-submit' * submit}"
 
 
 def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) -> dict[str, Any]:
     """Everything that was asked for, as the record's fields."""
-    common: dict[str, Any] = {
-        **options.engine.options(),
-        "seed": options.seed,
-        "device": resolve_device(options.device),
-        "estimate": options.preset == "paper",
-        "workers": options.workers,
+    common: dict[str, Any] = options.way | {
+        "checkpoint_every_s": options.engine.checkpoint_every_s,
         "tensorboard": options.tensorboard,
     }
-    entries, slices, probabilities, config = {}, [], [], options.config
+    parts: list[em.Part] = []
+    config = options.config
     for fold in folds:
         held_out = list(five_folds(len(stack.train_images))[fold])
-        name = f"fold {fold}"
-        part = em.run_part(stack, held_out, config, folder / f"fold{fold}", name=name, **common)
-        if part is None:  # of several processes, the first alone goes on
-            continue
-        em.draw(stack, part)
-        found = challenge_scores(stack.train_labels[held_out], part.probability)
-        entries[str(fold)] = part.summary() | {"scores": found.as_dict()}
-        slices += held_out
-        probabilities.append(part.probability)
+        part = em.run_part(
+            stack,
+            held_out,
+            config,
+            folder / f"fold{fold}",
+            name=f"fold {fold}",
+            estimate=options.preset == "paper" and not options.budget.minutes and not parts,
+            **common,
+        )
+        if part is not None:  # of several processes, the first alone goes on
+            parts.append(part)
     test_volume = None
     if options.submit:
         part = em.run_part(stack, None, config, folder / "all", name="all slices", **common)
@@ -117,15 +158,25 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
             test_volume = part.summary() | em.test_scores(stack, part)
     if not distributed.is_writer():
         return {}
-    pooled = challenge_scores(stack.train_labels[slices], np.concatenate(probabilities))
-    print(f"\n{len(slices)} held-out slices:\n{score_table(pooled)}\n")
+    # scored and drawn when all networks are trained: a GPU would wait for it
+    entries = {}
+    for fold, part in zip(folds, parts, strict=True):
+        em.draw(stack, part)
+        found = challenge_scores(stack.train_labels[part.predicted], part.probability)
+        entries[str(fold)] = part.summary() | {"scores": found.as_dict()}
+    slices, pooled = [k for part in parts for k in part.predicted or ()], None
+    if parts:
+        probabilities = np.concatenate([part.probability for part in parts])
+        found = challenge_scores(stack.train_labels[slices], probabilities)
+        print(f"\n{len(slices)} held-out slices:\n{score_table(found)}\n")
+        pooled = found.as_dict()
     return {
         "experiment": "em_challenge",
         "preset": options.preset_in_record,
         "dataset": stack.name,
         "scores_protocol": "2015",
         "folds": entries,
-        "pooled": pooled.as_dict(),
+        "pooled": pooled,
         "pooled_slices": slices,
         "test_volume": test_volume,
     }
@@ -134,9 +185,11 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
 def check(options: Options) -> tuple[int, ...]:
     """The folds to run; ValueError for what cannot be run, before anything long begins."""
     folds = PRESETS[options.preset] if options.folds is None else options.folds
-    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(5)):
-        given = " ".join(map(str, folds)) or "(none given)"
-        raise ValueError(f"--folds {given}: must be different numbers 0 … 4")
+    if len(set(folds)) < len(folds) or not set(folds) <= set(range(5)):
+        raise ValueError(f"--folds {' '.join(map(str, folds))}: must be different numbers 0 … 4")
+    if not folds and not options.submit:
+        raise ValueError("--folds (none given): must be numbers 0 … 4; only --submit needs none")
+    options.budget.check()
     options.engine.prepare()
     options.engine.check(resolve_device(options.device), options.workers)
     writable_folder(options.output, "--output")
@@ -155,9 +208,10 @@ def main(options: Options) -> None:
     if options.submit and stack.test_images is None:
         raise ValueError("--submit: the data have no test-volume.tif")
     print(f"data: {stack.source}")
+    options, plan = with_planned_steps(options, stack, folds, began)
     name = em.run_name(options.preset, stack.name, options.seed, options.config)
     folder, records = options.output / name, options.results / "runs"
-    mark = folder / f"record-folds{''.join(map(str, folds))}{'-submit' * options.submit}.txt"
+    mark = folder / f"record-{parts_tag(folds, options.submit)}.txt"
     complete = distributed.from_writer(
         lambda: mark.exists() and (records / mark.read_text()).is_file()
     )
@@ -181,7 +235,7 @@ def main(options: Options) -> None:
         )
         session = {"peak_memory_gib": peak_memory_gib(), "resumed": resumed}
         session |= {"processes": distributed.count()}
-        record = write_record(records, name, results | origin | session)
+        record = write_record(records, name, results | origin | session | plan)
         write_text(mark, record.name)
         print(f"record: {record}")
         # README.md shows pictures of what the preset stands for, and of nothing else

@@ -16,18 +16,19 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from experiments import reimplementations
 from unet2015 import distributed
 from unet2015.atomic import writable_folder, write_text
+from unet2015.budget import Budget, Cost, planned_share
 from unet2015.command_line import parse_options, resolve_device, run_command
-from unet2015.config import differences
+from unet2015.config import config_hash, differences
 from unet2015.engine import Engine
 from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
-from unet2015.reimplementation import Arm, System, run_arm, run_name
+from unet2015.reimplementation import Arm, System, measure_arm, run_arm, run_name, shortened
 from unet2015.reimplementation_tables import write_reimplementations
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -58,10 +59,20 @@ class Options:
     """auto, cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare samples (the result does not depend on it)."""
+    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
     engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
 
+    @property
+    def way(self) -> dict[str, Any]:
+        """How it is trained: what an arm and the timing before it share."""
+        device = resolve_device(self.device)
+        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
 
-def chosen(options: Options) -> list[tuple[str, System, Arm]]:
+
+Part = tuple[str, System, Arm]
+
+
+def chosen(options: Options) -> list[Part]:
     """The arms to run; ValueError names the nearest of an unknown one."""
     names = options.names or tuple(reimplementations.names())
     found, known = [], []
@@ -78,7 +89,32 @@ def chosen(options: Options) -> list[tuple[str, System, Arm]]:
     return found
 
 
-def check_data(options: Options, parts: list[tuple[str, System, Arm]]) -> None:
+def with_planned_epochs(
+    options: Options, parts: list[Part], began: float
+) -> tuple[list[Part], dict[str, Any]]:
+    """The arms with the share of their epochs that fits into --minutes, and the plan."""
+    minutes = options.budget.minutes
+    if minutes is None:
+        return parts, {}
+
+    def costs() -> list[Cost]:
+        return [
+            measure_arm(arm, _folder(options, system), **options.way) for _, system, arm in parts
+        ]
+
+    runs = {
+        "experiment": "reimplementations",
+        "preset": options.preset,
+        "parts": [[name, arm.name, config_hash(arm.config)] for name, _, arm in parts],
+        "seed": options.seed,
+    }
+    plan = planned_share(options.output, runs, minutes, costs, began=began)
+    return [(name, system, shortened(arm, plan["share"])) for name, system, arm in parts], {
+        "plan": plan
+    }
+
+
+def check_data(options: Options, parts: list[Part]) -> None:
     """Look for every data set before the first run; one message for all that are missing."""
     missing: dict[str, str] = {}
     for name, system, _ in parts:
@@ -101,19 +137,19 @@ def _folder(options: Options, system: System) -> Path | None:
     return options.data if options.data.name == system.data and not nested.exists() else nested
 
 
-def run(options: Options, name: str, system: System, arm: Arm, folder: Path) -> None:
+def run(
+    options: Options, name: str, system: System, arm: Arm, folder: Path, plan: dict[str, Any]
+) -> None:
     """One arm, from training to the record."""
     began, started, code = time.monotonic(), datetime.now(UTC), code_version()
     summary, config, task = run_arm(
         arm,
         folder,
         _folder(options, system),
-        seed=options.seed,
-        device=resolve_device(options.device),
         name=f"{name}, {arm.name}",
-        workers=options.workers,
-        **options.engine.options(),
-        estimate=options.preset == "published",
+        estimate=options.preset == "published" and not plan,
+        checkpoint_every_s=options.engine.checkpoint_every_s,
+        **options.way,
     )
     published = {found.name: found for found in system.arms("published")}[arm.name]
     summary |= {"experiment": "reimplementation", "system": name, "arm": arm.name}
@@ -129,7 +165,7 @@ def run(options: Options, name: str, system: System, arm: Arm, folder: Path) -> 
         code=code,
     )
     session = {"peak_memory_gib": peak_memory_gib()}
-    record = write_record(options.results / "runs", folder.name, summary | origin | session)
+    record = write_record(options.results / "runs", folder.name, summary | origin | session | plan)
     write_text(folder / NOTE, record.name)
     honest = summary["metrics"]["honest"][system.compare]
     print(f"{system.compare} {honest:.4f}: {record}")
@@ -139,18 +175,26 @@ def _settings_changed(arm: Arm, published: Arm) -> list[str]:
     return differences(arm.config, published.config)
 
 
-def main(options: Options) -> None:
+def check(options: Options) -> None:
+    """Refuse what cannot be run, before anything is read or written."""
+    options.budget.check()
     options.engine.prepare()
     options.engine.check(resolve_device(options.device), options.workers)
     if options.seed < 0:
         raise ValueError(f"--seed {options.seed}: must be ≥ 0")
     if distributed.count() > 1:
         raise ValueError("torchrun: these runs are for one process; start the command by itself")
+
+
+def main(options: Options) -> None:
+    began = time.monotonic()
+    check(options)
     parts = chosen(options)
     check_data(options, parts)
     writable_folder(options.output, "--output")
     records = options.results / "runs"
     writable_folder(records, "--results")
+    parts, plan = with_planned_epochs(options, parts, began)
     for name, system, arm in parts:
         folder = options.output / run_name(options.preset, name, arm, options.seed)
         print(f"\n{system.title}, {arm.name}")
@@ -158,7 +202,7 @@ def main(options: Options) -> None:
         if note.exists() and (records / note.read_text()).is_file():
             print(f"complete already: {records / note.read_text()}; remove {folder} to run again")
         else:
-            run(options, name, system, arm, folder)
+            run(options, name, system, arm, folder, plan)
     pages = write_reimplementations(records, options.results, reimplementations.systems())
     print("\ntables: " + ", ".join(map(str, pages)))
 

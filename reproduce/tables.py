@@ -30,8 +30,7 @@ def main(options: Options) -> None:
     runs = options.results / "runs"
     pages = [
         *write_tables(runs, options.results),
-        # the page itself says where records are mixed
-        *write_ablations(options.results, allow_mixed=True),
+        *write_ablations(options.results),
         *write_cell_tracking(runs, options.results),
         *write_reimplementations(runs, options.results, reimplementations.systems()),
         *write_pages(options.results),

@@ -1,10 +1,12 @@
-"""Images, settings and tiles that the tests of the augmentation share."""
+"""Images, settings, tiles and positions that the tests of the augmentation share."""
 
 import numpy as np
 from numpy.testing import assert_array_equal
+from scipy.ndimage import map_coordinates
 
 from unet2015.augmentation import TileSequence, TrainingTile, augment_tile
 from unet2015.config import AugmentationConfig
+from unet2015.deformation import keys_weights
 
 NOTHING = AugmentationConfig(
     elastic_sigma_px=0, rotation="none", shift=False, black_level=0, white_level=0, gamma=1
@@ -36,3 +38,25 @@ def sequence(seed: int, count: int = 3, config: AugmentationConfig = PAPER) -> T
 def assert_same(first: TrainingTile, second: TrainingTile) -> None:
     for ours, theirs in zip(first, second, strict=True):
         assert_array_equal(ours, theirs)
+
+
+def source_coordinates(
+    hw: tuple[int, int], displacement: np.ndarray, angle_deg: float
+) -> np.ndarray:
+    """Where each output pixel is read: R·(x − c) + c + d(x), as a complex rotation."""
+    height, width = hw
+    rows, columns = np.mgrid[:height, :width].astype(float)
+    # column + i·(up) turns counter-clockwise; the output is read at the opposite angle
+    position = (columns - (width - 1) / 2) - 1j * (rows - (height - 1) / 2)
+    position = position * np.exp(-1j * np.deg2rad(angle_deg))
+    read = np.stack([(height - 1) / 2 - position.imag, (width - 1) / 2 + position.real])
+    last = np.array(displacement.shape[1:]) - 1
+    grid = [rows * last[0] / (height - 1), columns * last[1] / (width - 1)]
+    field = [map_coordinates(vectors, grid, order=3, mode="mirror") for vectors in displacement]
+    return read + field
+
+
+def by_keys(grid: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """(2, H, W) displacements between a grid's points by Keys' cubic convolution."""
+    rows, columns = (keys_weights(n, size) for n, size in zip(grid.shape[1:], hw, strict=True))
+    return rows @ grid @ columns.T

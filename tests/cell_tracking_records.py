@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from unet2015.config import ExperimentConfig, as_dict
+
 U373, HELA = "PhC-C2DH-U373", "DIC-C2DH-HeLa"
 PLAIN = {"min_size_px": 500, "border_px": 0, "fill_holes": False}
 CORES = PLAIN | {"core_probability": 0.9}
@@ -28,7 +30,7 @@ def record(seg: float, **fields: Any) -> dict[str, Any]:
         "prediction_seconds": 31.0,
         "peak_memory_gib": 1.9,
         "seed": 0,
-        "config": {},
+        "config": as_dict(ExperimentConfig()),
         "config_hash": "0123456789ab",
         "commit": "f" * 40,
         "dirty": False,

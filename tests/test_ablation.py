@@ -140,31 +140,25 @@ def test_the_newest_record_of_a_run_counts():
     assert [run["name"] for run in section.baseline.runs] == ["later"]
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"commit": "b" * 40}, "code (aaaaaaaaaaaa, bbbbbbbbbbbb)"),
-        ({"dirty": True}, "aaaaaaaaaaaa, changed"),
-        ({"data_hashes": {"train-volume.tif": "00"}}, "data (2 sets of hashes)"),
-    ],
-)
-def test_mixed_records_are_refused_unless_allowed(change, words):
+def test_records_of_other_data_share_no_table():
     records = grid(("gelu",))
-    records[0] |= change
-    with pytest.raises(ValueError, match="--allow-mixed") as refused:
+    records[0] |= {"data_hashes": {"train-volume.tif": "00"}}
+    with pytest.raises(ValueError, match=r"different data \(2 sets of hashes\)"):
         sections(records)
-    assert words in str(refused.value)
-    (section,) = sections(records, allow_mixed=True)
-    assert words in " ".join(section.mixed)
 
 
-def test_commits_that_compute_the_same_are_no_mixture():
-    records = [record | {"code_tree": "c" * 12} for record in grid(("gelu",))]
+def test_commits_may_differ_and_are_counted():
+    records = grid(("gelu",))
     records[0] |= {"commit": "b" * 40}
-    assert not sections(records)[0].mixed
-    records[0] |= {"code_tree": "d" * 12}
-    with pytest.raises(ValueError, match=r"code \(aaaaaaaaaaaa, bbbbbbbbbbbb\)"):
-        sections(records)
+    records[1] |= {"dirty": True}
+    records[2] |= {"commit": None}
+    (section,) = sections(records)
+    assert section.commits == {
+        "commit aaaaaaaaaaaa": len(records) - 3,
+        "commit aaaaaaaaaaaa, with uncommitted changes": 1,
+        "commit bbbbbbbbbbbb": 1,
+        "not under version control": 1,
+    }
 
 
 def test_no_baseline_record_is_refused_with_the_remedy():

@@ -24,6 +24,7 @@ from unet2015.config import (
     TrainingConfig,
 )
 from unet2015.data.phantom import phantom_stack
+from unet2015.engine import Engine
 from unet2015.record import read_records
 from unet2015.training import TrainingStopped
 
@@ -50,6 +51,7 @@ def job(folder: Path, arm: str = "baseline", config: ExperimentConfig = BASE, fo
         device="cpu",
         command="python reproduce/ablations.py",
         code={"commit": None, "dirty": None},
+        engine=Engine(checkpoint_every_s=0.1),
     )
 
 
@@ -150,7 +152,7 @@ from unet2015.ablation_run import run_jobs
 if __name__ == "__main__":
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
     jobs = [job(folder, config=changed(steps), fold=fold) for fold in (1, 4)]
-    print(run_jobs(jobs, SMALL, workers=2, checkpoint_every_s=0.1))
+    print(run_jobs(jobs, SMALL, workers=2))
 """
 
 

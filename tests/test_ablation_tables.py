@@ -113,13 +113,11 @@ def test_each_cell_tracking_set_has_a_page_and_figures_of_its_own(tmp_path):
     assert U373 not in text
 
 
-def test_mixed_records_are_named_in_the_section():
+def test_the_commits_of_a_section_are_named():
     records = grid(("gelu",))
     records[0]["commit"] = "b" * 40
-    text = page(records, allow_mixed=True)
-    assert "**Mixed records** (--allow-mixed)" in text
-    assert "bbbbbbbbbbbb" in text
-    assert "Mixed records" not in page(grid(("gelu",)))
+    words = f"Code: commit aaaaaaaaaaaa: {len(records) - 1} run(s); commit bbbbbbbbbbbb: 1 run(s)."
+    assert words in page(records)
 
 
 def test_page_and_figures_from_the_records_alone_are_the_same_every_time(tmp_path):

@@ -135,7 +135,8 @@ def test_the_preset_comes_before_its_arms_in_every_table():
         for k, (p, a) in enumerate(reversed(presets))
     ]
     page = cell_tracking_table(made)
-    expected = ["`quick`", "`quick cell_tracking_no_ridge`", "`quick no_elastic`", "`paper`"]
+    expected = ["`quick`", "`quick cell_tracking_no_ridge`", "`quick no_elastic`"]
+    expected.append("`paper`, 80000 steps in float32")
     for table in (
         lines(page.partition("## Cells merged")[2].partition("## What the evidence")[0], "ours"),
         lines(page.partition("## What was selected")[2], "DIC-HeLa"),
@@ -160,7 +161,7 @@ def test_how_cells_are_found_is_a_deviation_too():
     assert "  - instances.fill_holes: True (was False): " in page
     # old records have no such field, and then there were no cores
     assert "instances." not in cell_tracking_table([record(0.5)])
-    assert "`paper` (0123456789ab): none" in cell_tracking_table(
+    assert "`paper`, 80000 steps in float32 (0123456789ab): none" in cell_tracking_table(
         [record(0.5, preset="paper", deviations=[])]
     )
 

@@ -1,12 +1,10 @@
 """Compiled and graphed steps do what the eager step does, drop-out included.
 
-Without a GPU, a graph's logic is tested with a recording that does its work again when replayed.
+Without a GPU, a graph's logic is tested with a recording that does its work again when replayed. It
+steps with the fused optimiser, as on a GPU, and the eager step on the CPU with the plain one.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import augmented_tiles, blob_tiles, quietly, same_weights, settings
+from tests.tiny import blob_tiles, quietly, settings
 from unet2015 import cuda_step, distributed
 from unet2015.batches import collate
-from unet2015.cuda_step import WARM_UP_STEPS, fast_step, graph_safe
-from unet2015.numerics import numerics
-from unet2015.optimization import make_optimizer
-from unet2015.training import Run, new_run, train, train_step
+from unet2015.checkpoint import load_optimizer
+from unet2015.cuda_step import GRAPHS, WARM_UP_STEPS, GraphedStep, fast_step
+from unet2015.optimization import graph_safe, make_optimizer
+from unet2015.training import Run, new_run, train_step
+from unet2015.training_step import forward_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
-cuda = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
 
 
 def steps(run: Run, take: Callable[..., Tensor], count: int = 6) -> list[Tensor]:
@@ -41,17 +36,21 @@ def steps(run: Run, take: Callable[..., Tensor], count: int = 6) -> list[Tensor]
     return figures
 
 
-def assert_same_training(run: Run, take: Callable[..., Tensor]) -> None:
+def assert_same_training(run: Run, take: Callable[..., Tensor], **tolerance: float) -> None:
     """`take` on `run` against the eager step on a twin: figures, weights, optimiser's state."""
     twin = new_run(run.config, 0, run.device, {})
     expected = steps(twin, train_step)
     # losses of different steps must differ, or mixed up figures would not be seen
     assert len({float(figures[0]) for figures in expected}) == len(expected)
-    torch.testing.assert_close(torch.stack(steps(run, take)), torch.stack(expected))
+    torch.testing.assert_close(torch.stack(steps(run, take)), torch.stack(expected), **tolerance)
     ours, theirs = run.checkpoint(), twin.checkpoint()
     assert ours.optimizer.keys() == theirs.optimizer.keys() != set()
     for name, tensor in (theirs.model | theirs.optimizer).items():
-        torch.testing.assert_close((ours.model | ours.optimizer)[name], tensor)
+        torch.testing.assert_close((ours.model | ours.optimizer)[name], tensor, **tolerance)
+
+
+def graphed(run: Run) -> GraphedStep:
+    return GraphedStep(run, forward_of(run))
 
 
 @pytest.fixture
@@ -81,28 +80,93 @@ def test_compiled_steps_are_eager_steps():
 
 @pytest.mark.parametrize(
     "extra",
-    [{}, {"weight_decay": 0.1}, {"gradient_clip": 0.05, "batch_size": 2}, {"momentum": 0.0}],
-    ids=["plain", "decay", "clip", "no momentum"],
+    [
+        {},
+        {"weight_decay": 0.1},
+        {"gradient_clip": 0.05, "batch_size": 2},
+        {"momentum": 0.0, "weight_decay": 0.1},
+        {"optimizer": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
+        {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
+    ],
+    ids=["plain", "decay", "clip", "no momentum", "adam", "adamw"],
 )
 def test_recorded_steps_are_eager_steps(pretended, extra):
     run = new_run(settings(**extra), 0, CPU, {})
     if extra.get("momentum") == 0:  # no state of the optimiser to compare
         twin = new_run(run.config, 0, CPU, {})
         expected = torch.stack(steps(twin, train_step))
-        torch.testing.assert_close(torch.stack(steps(run, cuda_step.GraphedStep(run))), expected)
+        torch.testing.assert_close(torch.stack(steps(run, graphed(run))), expected)
     else:
-        assert_same_training(run, cuda_step.GraphedStep(run))
+        assert_same_training(run, graphed(run))
+    assert [group["fused"] for group in run.optimizer.param_groups] == [True]
     replays = ["replayed"] * (6 - WARM_UP_STEPS)
     assert pretended == ["aside"] * WARM_UP_STEPS + ["recorded", *replays]
 
 
 def test_a_recording_refuses_tiles_of_another_size(pretended):
     run = new_run(settings(), 0, CPU, {})
-    step = cuda_step.GraphedStep(run)
+    step = graphed(run)
     steps(run, step, 1)
     other = settings(input_tile_px=28)
     with pytest.raises(ValueError, match=r"tiles of shape \(1, 1, 28, 28\) after \(1, 1, 20, 20"):
         step(run, collate(blob_tiles(other, 1)))
+
+
+@pytest.mark.parametrize("extra", [{}, {"optimizer": "adam", "learning_rate": 0.01}])
+def test_a_run_goes_on_with_a_recorded_step(pretended, extra):
+    """What was saved of one way to step is loaded into the other."""
+    config = settings(**extra)
+    whole, begun = (new_run(config, 0, CPU, {}) for _ in range(2))
+    steps(begun, train_step, 3)
+    run = new_run(config, 0, CPU, {})
+    run.network.load_state_dict(begun.network.state_dict())
+    load_optimizer(run.network, run.optimizer, begun.checkpoint().optimizer)
+    run.step = begun.step
+    steps(whole, train_step, 3)
+    expected = torch.stack(steps(whole, train_step, 5))
+    torch.testing.assert_close(torch.stack(steps(run, graphed(run), 5)), expected)
+    for name, tensor in whole.checkpoint().optimizer.items():
+        torch.testing.assert_close(run.checkpoint().optimizer[name], tensor)
+
+
+@pytest.mark.parametrize("model", [{}, {"in_channels": 3}, {"upsampling": "bilinear"}])
+def test_gradients_lie_in_memory_as_their_weights_do(model):
+    """Or the fused optimiser would refuse them on a GPU, and be wrong on a CPU (PyTorch 2.13)."""
+    run = new_run(settings(model), 0, CPU, {})
+    config = run.config
+    image = torch.rand(1, config.model.in_channels, 20, 20)
+    tile = image, torch.ones(1, 4, 4, dtype=torch.long), torch.ones(1, 4, 4)
+    graph_safe(run.optimizer, torch.tensor(0.1))
+    for _ in range(2):
+        cuda_step.gradient_step(run, forward_of(run), *cuda_step.on_device(tile, CPU))
+    for weight in run.network.parameters():
+        momentum = run.optimizer.state[weight]["momentum_buffer"]
+        assert weight.grad is not None
+        assert laid_out(weight) == laid_out(weight.grad) == laid_out(momentum)
+        if weight.ndim == 4:
+            assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_every_convolution_reads_channels_last():
+    """Crops and concatenations included: no map is turned around on its way."""
+    run = new_run(settings({"depth": 2, "in_channels": 3}, input_tile_px=44), 0, CPU, {})
+    seen: list[bool] = []
+
+    def look(_module: torch.nn.Module, maps: tuple[Tensor, ...]) -> None:
+        seen.append(maps[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in run.network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            module.register_forward_pre_hook(look)
+    tile = torch.rand(1, 3, 44, 44), torch.zeros(1, 4, 4), torch.ones(1, 4, 4)
+    with torch.no_grad():
+        run.network(cuda_step.on_device(tile, CPU)[0])
+    assert seen == [True] * 13
+
+
+def laid_out(tensor: Tensor) -> list[int]:
+    """The strides of all axes but those of length 1, whose strides mean nothing."""
+    return [stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if n > 1]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
@@ -135,79 +199,12 @@ def test_the_rate_of_sgd_is_read_when_the_step_is_taken():
 
 def test_ways_that_there_are_not_are_refused_before_anything_is_made(tmp_path, monkeypatch):
     config, tiles = settings(), blob_tiles(settings())
-    for way, words in (("cuda_graph", "on device cpu: needs a CUDA"), ("fast", "one of 'none', ")):
+    for way, words in (*((way, "on device cpu: needs a") for way in GRAPHS), ("fast", "one of ")):
         options: dict[str, Any] = {"compile": way}
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=rf"compile = '{way}'.*{words}"):
             quietly(config, tiles, tmp_path / "run", **options)
     monkeypatch.setattr(distributed, "count", lambda: 2)
-    with pytest.raises(ValueError, match="in 2 processes: a graph holds the step of one"):
-        cuda_step.check_compile("cuda_graph", "cuda")
+    for way in GRAPHS:
+        with pytest.raises(ValueError, match="in 2 processes: a graph holds the step of one"):
+            cuda_step.check_compile(way, "cuda")
     assert not (tmp_path / "run").exists()
-
-
-# On a GPU
-
-
-@pytest.mark.parametrize(
-    "way", [pytest.param("compile", marks=cuda), pytest.param("cuda_graph", marks=cuda)]
-)
-@pytest.mark.parametrize(
-    "extra", [{}, {"gradient_clip": 0.05}, {"optimizer": "adam", "learning_rate": 0.01}]
-)
-def test_cuda_ways_are_eager_steps(way, extra):
-    with numerics("cuda"):
-        run = new_run(settings(**extra), 0, torch.device("cuda"), {})
-        assert_same_training(run, fast_step(run, way))
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("way", ["none", "cuda_graph"])
-def test_cuda_steps_do_not_wait_for_the_device(way):
-    config = settings(steps=40)
-    tiles = augmented_tiles(config).on("cuda")
-    run = new_run(config, 0, torch.device("cuda"), {})
-    take = train_step if way == "none" else fast_step(run, way)
-    for k in range(WARM_UP_STEPS + 1):  # libraries that are set up at their first use do wait
-        take(run, collate([tiles[k]]))
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for k in range(8):
-            take(run, collate([tiles[k]]))
-            run.step += 1
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("way", ["none", "cuda_graph"])
-def test_deterministic_cuda_runs_are_equal_to_the_bit(tmp_path, way):
-    """In a process of its own: cuBLAS must not have been used before."""
-    code = (
-        "import sys; from pathlib import Path; from tests.tiny import *\n"
-        "from unet2015.numerics import prepare_deterministic; prepare_deterministic()\n"
-        "c, folder = settings(steps=10), Path(sys.argv[1])\n"
-        "runs = [quietly(c, augmented_tiles(c), folder / name, device='cuda', deterministic=True,\n"
-        "    compile=sys.argv[2], checkpoint_every_s=NEVER) for name in 'ab']\n"
-        "assert runs[0].data == {'augment_on': 'device'}\n"
-        "sys.exit(not same_weights(*runs))\n"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "CUBLAS_WORKSPACE_CONFIG"}
-    ended = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), way], cwd=ROOT, env=environment, check=False
-    )
-    assert ended.returncode == 0
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_trains_as_the_cpu_does(tmp_path):
-    config = settings({"dropout": 0.0})
-    one, two = (
-        train(config, augmented_tiles(config), tmp_path / d, device=d, progress=False)
-        for d in ("cpu", "cuda")
-    )
-    assert not same_weights(one, two)
-    for name, tensor in one.model.items():
-        torch.testing.assert_close(two.model[name], tensor, rtol=1e-3, atol=1e-3)

@@ -8,9 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from tests.augmented_tiles import by_keys, source_coordinates
 from unet2015.deformation import (
     deform,
-    keys_weights,
     nearest_source,
     random_displacement,
     spline_coefficients,
@@ -18,22 +18,6 @@ from unet2015.deformation import (
 
 SHAPES = [(40, 56), (33, 17), (2, 9)]
 ANGLES = [0.0, 31.0, -127.5]
-
-
-def source_coordinates(
-    hw: tuple[int, int], displacement: np.ndarray, angle_deg: float
-) -> np.ndarray:
-    """Where each output pixel is read: R·(x − c) + c + d(x), as a complex rotation."""
-    height, width = hw
-    rows, columns = np.mgrid[:height, :width].astype(float)
-    # column + i·(up) turns counter-clockwise; the output is read at the opposite angle
-    position = (columns - (width - 1) / 2) - 1j * (rows - (height - 1) / 2)
-    position = position * np.exp(-1j * np.deg2rad(angle_deg))
-    read = np.stack([(height - 1) / 2 - position.imag, (width - 1) / 2 + position.real])
-    last = np.array(displacement.shape[1:]) - 1
-    grid = [rows * last[0] / (height - 1), columns * last[1] / (width - 1)]
-    field = [map_coordinates(vectors, grid, order=3, mode="mirror") for vectors in displacement]
-    return read + field
 
 
 def twin(image: np.ndarray, displacement: np.ndarray, angle_deg: float, order: int) -> np.ndarray:
@@ -239,11 +223,6 @@ def keys_by_hand(vectors: np.ndarray, row: float, column: float) -> float:
         for i in neighbours
         for j in neighbours
     )
-
-
-def by_keys(grid: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
-    rows, columns = (keys_weights(n, size) for n, size in zip(grid.shape[1:], hw, strict=True))
-    return rows @ grid @ columns.T
 
 
 @pytest.mark.parametrize(("points", "hw"), [((3, 3), (9, 14)), ((2, 5), (8, 13)), ((4, 3), (3, 2))])

@@ -1,5 +1,6 @@
 """Tiles made with PyTorch against those of `augmentation.TileSequence` (SciPy)."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.test_deformation import by_keys, source_coordinates
+from tests.augmented_tiles import by_keys, source_coordinates
+from unet2015 import device_augmentation
 from unet2015.augmentation import (
     TileSequence,
     TrainingTile,
@@ -209,13 +211,52 @@ def test_bad_input_is_named() -> None:
         both((images, labels, weights), PAPER, (8, 8), device="mps")
 
 
+def test_a_recorded_tile_is_that_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded once, for samples of any size; the tile in hand is not overwritten by the next."""
+    done: list[str] = []
+
+    def aside(work: Callable[[], None], _device: torch.device) -> None:
+        done.append("aside")
+        work()
+
+    def recorded(work: Callable[[], None], _device: torch.device) -> Callable[[], None]:
+        done.append("recorded")
+
+        def replay() -> None:
+            """Into the memory of the first time, as a graph does."""
+            done.append("replayed")
+            maker: Any = tiles._make
+            first = maker._tile
+            work()
+            for old, new in zip(first, maker._tile, strict=True):
+                old.copy_(new)
+            maker._tile = first
+
+        return replay
+
+    monkeypatch.setattr(device_augmentation, "aside", aside)
+    monkeypatch.setattr(device_augmentation, "recorded", recorded)
+    config = CONFIGS["flips, centred"]
+    reference, tiles = both(samples(SIZES), config, (36, 20), make="graph")
+    made = [tiles[k] for k in range(5)]
+    for k, tile in enumerate(made):
+        assert_equal_tiles(tile, reference[k], tie(reference, config, 20, k))
+    assert done == ["aside", "recorded", *["replayed"] * 5]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("name", ["paper", "right angles and flips", "linear"])
-def test_cuda_makes_the_same_tiles_without_waiting(name: str, compiled: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        *(("paper", make) for make in ("eager", "graph", "compiled")),
+        ("right angles and flips", "graph"),
+        ("linear", "graph"),
+    ],
+)
+def test_cuda_makes_the_same_tiles_without_waiting(name: str, make: str) -> None:
     reference, tiles = both(
-        samples(SIZES, channels=2), CONFIGS[name], (36, 20), device="cuda", compiled=compiled
+        samples(SIZES, channels=2), CONFIGS[name], (36, 20), device="cuda", make=make
     )
     tiles[0]  # libraries that are set up at their first use do wait
     torch.cuda.set_sync_debug_mode("error")
@@ -226,3 +267,15 @@ def test_cuda_makes_the_same_tiles_without_waiting(name: str, compiled: bool) ->
     for k, tile in enumerate(made):
         assert tile.image.device.type == "cuda"
         assert_equal_tiles(tile, reference[k], tie(reference, CONFIGS[name], 20, k))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_graph_makes_the_tiles_of_the_operations_it_holds() -> None:
+    arrays = samples(SIZES)
+    _, eager = both(arrays, PAPER, (36, 20), device="cuda", make="eager")
+    _, graph = both(arrays, PAPER, (36, 20), device="cuda")
+    made = [graph[k] for k in range(5)]
+    for k, tile in enumerate(made):
+        for ours, theirs in zip(tile, eager[k], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)

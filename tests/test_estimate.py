@@ -1,4 +1,4 @@
-"""The estimate times the training step alone, and leaves nothing behind."""
+"""The estimate times the training step as training takes it, and leaves nothing behind."""
 
 import itertools
 import time
@@ -8,50 +8,56 @@ import torch
 
 from tests.tiny import blob_tiles, settings
 from unet2015 import estimate
-from unet2015.estimate import seconds_per_step
+from unet2015.estimate import STEPS, seconds_per_step
 
 
-def test_it_is_the_median_after_one_step_to_warm_up(monkeypatch):
-    """A clock that moves only while a step is taken: 100 s to warm up, then 1, 50 and 3 s."""
-    clock = itertools.accumulate([0.0, 100.0, 0.0, 1.0, 0.0, 50.0, 0.0, 3.0])
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "SECONDS", 0.0)
+
+
+def many_tiles():
+    """Tiles without an end, as a training's."""
+    tiles = blob_tiles(settings(), 4)
+
+    class Endless:
+        def __getitem__(self, k: int, /):
+            return tiles[k % 4]
+
+    return Endless()
+
+
+def test_it_is_the_mean_of_the_steps_after_those_that_warm_up(monkeypatch):
+    """A clock that each look at it moves on by 4 s: STEPS looks after the one that starts it."""
+    clock = itertools.count(0, 4)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    config = settings()
-    assert seconds_per_step(config, blob_tiles(config, 4)) == 3
-    assert next(clock, None) is None
-
-
-def test_tiles_are_made_before_the_clock_starts(monkeypatch):
-    happened: list[str] = []
-    config = settings(batch_size=2)
-    tiles = blob_tiles(config, 6)
-
-    class Noted:
-        def __getitem__(self, k: int) -> object:
-            happened.append(f"tile {k}")
-            return tiles[k]
-
+    taken = []
     take = estimate.train_step
-    monkeypatch.setattr(
-        estimate, "train_step", lambda *given: (happened.append("step"), take(*given))
-    )
-    assert 0 < seconds_per_step(config, Noted(), steps=2) < 60
-    assert happened == [*(f"tile {k}" for k in range(6)), "step", "step", "step"]
+    monkeypatch.setattr(estimate, "train_step", lambda *a: (taken.append(1), take(*a))[1])
+    assert seconds_per_step(settings(), many_tiles()) == 4
+    assert len(taken) == 1 + STEPS
+
+
+def test_short_steps_are_timed_for_as_long_as_it_is_to_be(monkeypatch):
+    clock = itertools.count(0, 4)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(estimate, "SECONDS", 40.0)
+    taken = []
+    take = estimate.train_step
+    monkeypatch.setattr(estimate, "train_step", lambda *a: (taken.append(1), take(*a))[1])
+    assert seconds_per_step(settings(), many_tiles()) == 4
+    assert len(taken) == 1 + 10
 
 
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = torch.get_rng_state()
-    seconds_per_step(settings(), blob_tiles(settings()))
+    assert 0 < seconds_per_step(settings(), many_tiles()) < 60
     assert list(tmp_path.iterdir()) == []
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_at_least_one_step_is_timed():
-    with pytest.raises(ValueError, match=r"steps = 0: must be ≥ 1"):
-        seconds_per_step(settings(), blob_tiles(settings()), steps=0)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_cuda():
-    assert 0 < seconds_per_step(settings(), blob_tiles(settings()), device="cuda") < 60
+    assert 0 < seconds_per_step(settings(), many_tiles(), device="cuda") < 60

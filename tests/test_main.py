@@ -10,6 +10,7 @@ import pytest
 from skimage.measure import label
 
 from tests.commands import TINY, run
+from unet2015 import estimate
 from unet2015.checkpoint import CURRENT, WEIGHTS, load_checkpoint, save_checkpoint
 from unet2015.config import WeightMapConfig
 from unet2015.data.phantom import phantom_stack
@@ -93,6 +94,20 @@ def test_a_12_bit_stack_without_a_range_is_warned_about(files, capsys):
     write_stack(files / "images.tif", STACK.train_images.astype(np.uint16) * 16)
     assert train(files) == 0
     assert "--value-range 0 4095" in capsys.readouterr().err
+
+
+def test_minutes_plan_a_training_which_keeps_its_steps(files, monkeypatch, capsys):
+    monkeypatch.setattr(estimate, "seconds_per_step", lambda *given, **way: 5.0)
+    assert train(files, "--minutes", 1) == 0
+    steps = load_checkpoint(files / "run").step
+    assert 5 < steps <= 12
+    assert f"planned for 1 minutes: {steps} steps of 5 s" in capsys.readouterr().out
+    weights = (files / "run" / WEIGHTS).stat().st_mtime_ns
+    assert train(files, "--minutes", 1) == 0
+    assert "planned before" in capsys.readouterr().out
+    assert (files / "run" / WEIGHTS).stat().st_mtime_ns == weights
+    assert train(files, "--minutes", -1) == 2
+    assert "--minutes -1" in last_error(capsys)
 
 
 def test_instances_are_trained_with_a_ridge_between_touching_cells(files):

@@ -5,7 +5,7 @@ import torch
 
 from tests.tiny import blob_tiles, quietly, same_weights, settings
 from unet2015 import numerics as module
-from unet2015.numerics import CUBLAS, numerics, prepare_deterministic
+from unet2015.numerics import CUBLAS, check_precision, numerics, prepare_deterministic
 
 
 def flags() -> tuple[bool, ...]:
@@ -80,3 +80,11 @@ def test_cublas_is_told_before_cuda_is_used(monkeypatch):
     monkeypatch.setenv(CUBLAS, ":0:0")
     with pytest.raises(ValueError, match=r"= ':0:0': must be :4096:8 or :16:8"):
         prepare_deterministic()
+
+
+def test_tf32_is_refused_where_there_is_none(tmp_path):
+    check_precision("tf32", "cuda:1")
+    config = settings(precision="tf32")
+    with pytest.raises(ValueError, match=r"precision = 'tf32' on device cpu: .* use 'float32' or"):
+        quietly(config, blob_tiles(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

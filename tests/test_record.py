@@ -154,6 +154,16 @@ def test_code_version_is_the_commit_and_whether_code_changed(tmp_path, monkeypat
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_copy_without_its_repository_is_told_its_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNET2015_COMMIT", "c" * 40)
+    assert code_version(tmp_path) == {"commit": "c" * 40, "code_tree": None, "dirty": None}
+    monkeypatch.setenv("UNET2015_COMMIT", "main")
+    with pytest.raises(ValueError, match="UNET2015_COMMIT = 'main': must be the hexadecimal"):
+        code_version(tmp_path)
+    git(tmp_path, "init", "-q")  # which the variable does not overrule
+    assert code_version(tmp_path)["commit"] is None
+
+
 def test_an_installed_copy_does_not_claim_the_commit_around_it(tmp_path):
     git(tmp_path, "init", "-q")
     inside = tmp_path / "site-packages"

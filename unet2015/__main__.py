@@ -8,6 +8,7 @@ Every command has a --help of its own.
 """
 
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from tyro.conf import Positional, arg, subcommand
 
 import experiments
 from unet2015.atomic import writable_file, writable_folder, writable_outputs
+from unet2015.budget import FINISH_S, Budget, Cost, planned
 from unet2015.checkpoint import Checkpoint, load_checkpoint
 from unet2015.command_line import (
     option_before_others,
@@ -26,10 +28,12 @@ from unet2015.command_line import (
     run_command,
 )
 from unet2015.config import ExperimentConfig, WeightMapConfig
+from unet2015.cuda_step import Compile
 from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_binary_labels, read_instance_labels, read_stack, write_stack
 from unet2015.engine import Engine
+from unet2015.estimate import seconds_per_step
 from unet2015.overfit import OverfitSearch
 from unet2015.run_folder import predict_gray, refuse_kept
 from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
@@ -64,11 +68,14 @@ class Train:
     """Threads that prepare training tiles (the result does not depend on it)."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
+    budget: Annotated[Budget, arg(name="")] = field(default_factory=Budget)
     engine: Annotated[Engine, arg(name="")] = field(default_factory=Engine)
     config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
 
     def run(self) -> None:
+        began = time.monotonic()
         experiments.load(self.experiment)  # an unknown name is refused before anything is read
+        self.budget.check()
         self.engine.prepare()
         device = resolve_device(self.device)
         self.engine.check(device, self.workers)
@@ -83,21 +90,32 @@ class Train:
             raise ValueError(
                 f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
             ) from error
+        data = {
+            "gray_scale": scale.as_dict(),
+            "label_kind": self.label_kind,
+            "images": pixel_sha256(stack),
+            "labels": pixel_sha256(labels),
+        }
+        output, config = writable_folder(self.output, "--output"), self.config
+        way = {**self.engine.way(), "device": device, "workers": self.workers}
+        if self.budget.minutes is not None:
+            config, _ = planned(
+                output,
+                {"experiment": "train", "seed": self.seed, "data": data},
+                config,
+                self.budget.minutes,
+                lambda: [Cost(seconds_per_step(config, tiles, **way), FINISH_S)],
+                began=began,
+            )
         checkpoint = train(
-            self.config,
+            config,
             tiles,
-            writable_folder(self.output, "--output"),
+            output,
             seed=self.seed,
-            device=device,
-            workers=self.workers,
             tensorboard=self.tensorboard,
-            **self.engine.options(),
-            data={
-                "gray_scale": scale.as_dict(),
-                "label_kind": self.label_kind,
-                "images": pixel_sha256(stack),
-                "labels": pixel_sha256(labels),
-            },
+            checkpoint_every_s=self.engine.checkpoint_every_s,
+            data=data,
+            **way,
         )
         print(f"trained for {checkpoint.step} steps: {self.output / 'weights.safetensors'}")
         print(f"python -m unet2015 predict IMAGE.tif --checkpoint {self.output} --output P.tif")
@@ -223,13 +241,18 @@ class Benchmark:
     """Time one part of the project beside a plain counterpart, side by side in one run."""
 
     part: Positional[Literal["train", "predict", "augment", "weight-map", "metrics"]]
-    """train: a step of the full-size network; on CUDA in three precisions, eager, compiled and as a
-    graph. predict: a 512 × 512 px slice. augment: a training tile. weight-map: Eq. 2 of a slice.
-    metrics: the challenge's, 30 × 512 × 512, all thresholds."""
+    """train: a step of the full-size network; on CUDA in three precisions, eager, compiled, as a
+    graph, and both. predict: a 512 × 512 px slice. augment: a training tile. weight-map: Eq. 2 of a
+    slice. metrics: the challenge's, 30 × 512 × 512, all thresholds."""
     device: str = "auto"
     """For train and predict: auto, cpu, cuda or cuda:1."""
     json: Path | None = None
     """File for the record; reproduce/tables.py makes a page of those in results/benchmarks/."""
+    ways: tuple[Compile, ...] = ()
+    """For train on CUDA: how a step runs, as --compile of train; default: all ways, compiled ones
+    last."""
+    precisions: tuple[Literal["float32", "tf32", "bfloat16"], ...] = ()
+    """For train on CUDA; default: all."""
 
     def run(self) -> None:
         from unet2015 import benchmarks
@@ -237,7 +260,7 @@ class Benchmark:
         device = resolve_device(self.device)
         if self.json is not None:
             writable_file(self.json, "--json")
-        benchmarks.run(self.part, device, self.json)
+        benchmarks.run(self.part, device, self.json, ways=self.ways, precisions=self.precisions)
 
 
 Command = Train | Predict | Evaluate | WeightMap | Benchmark | OverfitSearch

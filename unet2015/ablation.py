@@ -6,6 +6,7 @@ trained on sequence 01 and scored on 02, 2 the other way round. Nothing is train
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,6 +17,7 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from unet2015.data.cell_tracking import RELEASES
 from unet2015.history import DEAD_START_AFTER_STEPS
+from unet2015.words import commit_in_words
 
 Record = Mapping[str, Any]
 
@@ -140,17 +142,18 @@ class Section:
         return [run for arm in (self.baseline, *self.arms) for run in arm.runs]
 
     @property
-    def mixed(self) -> list[str]:
-        """In what the runs differ although they share a table, in words; empty if in nothing."""
-        return mixtures(self.runs)
+    def commits(self) -> dict[str, int]:
+        """How many of the runs each commit has made, by its name in words."""
+        return dict(sorted(Counter(map(commit_in_words, self.runs)).items()))
 
 
-def sections(records: Sequence[Record], *, allow_mixed: bool = False) -> list[Section]:
+def sections(records: Sequence[Record]) -> list[Section]:
     """The records of ablations, sorted into sections of arms that may be compared.
 
     Of several records of one arm, fold and seed the newest counts. Presets in the order quick,
     paper, others; of one preset the newest baseline first. Raises ValueError for arms without a
-    baseline record, and, unless `allow_mixed`, for a section of different data or commits.
+    baseline record, and for a section of different data. Its commits may differ, since a set of
+    runs may take weeks; the page names them.
     """
     groups: dict[tuple[str, str, str, str], dict[tuple[str, int, int], Record]] = {}
     for record in sorted(records, key=_age):
@@ -159,53 +162,40 @@ def sections(records: Sequence[Record], *, allow_mixed: bool = False) -> list[Se
         group[record["arm"], record["fold"], record["seed"]] = record
     found = [_section(key, list(group.values())) for key, group in groups.items()]
     for section in found:
-        if section.mixed and not allow_mixed:
+        if (count := data_sets(section.runs)) > 1:
             raise ValueError(
                 f"ablations on {section.dataset}, preset {section.preset}: records of one table "
-                f"differ in {' and in '.join(section.mixed)}; run all arms anew with one commit "
-                "and one data set, or allow it with --allow-mixed, which the table then says"
+                f"are of different data ({count} sets of hashes); move those of the data that are "
+                "not meant out of results/runs"
             )
     found.sort(key=lambda section: max(map(_age, section.runs)), reverse=True)
     return sorted(found, key=lambda section: _preset_order(section.preset))
 
 
-def mixtures(runs: Sequence[Record]) -> list[str]:
-    """In what runs differ that should have been made alike, in words.
+def data_sets(runs: Sequence[Record]) -> int:
+    """On how many different data, by their hashes, runs were made.
 
-    >>> mixtures([{"data_hashes": {}, "commit": "a", "dirty": False}])
-    []
+    >>> data_sets([{"data_hashes": {"a.tif": "00"}}, {"data_hashes": {"a.tif": "ff"}}])
+    2
     """
-    said = []
-    data = {tuple(sorted(run["data_hashes"].items())) for run in runs}
-    if len(data) > 1:
-        said.append(f"data ({len(data)} sets of hashes)")
-    # commits that differ in records, pages or tests alone have the same tree
-    code = {(run.get("code_tree") or run["commit"], run["dirty"]): _code(run) for run in runs}
-    if len(code) > 1:
-        said.append(f"code ({', '.join(sorted(code.values()))})")
-    return said
+    return len({tuple(sorted(run["data_hashes"].items())) for run in runs})
 
 
-def refuse_mixture(
-    records: Sequence[Record], new: Mapping[str, Any], table: tuple[str, str, str]
+def refuse_other_data(
+    records: Sequence[Record], hashes: Mapping[str, str], table: tuple[str, str, str]
 ) -> None:
     """Refuse, before a run, what its table would refuse after it: see `sections`.
 
-    new: data_hashes and `record.code_version()` of the runs to come. table: their preset, data set
-    and baseline's hash. Raises ValueError naming the difference.
+    hashes: of the data of the runs to come. table: their preset, data set and baseline's hash.
+    Raises ValueError naming the table.
     """
     keys = ("preset", "dataset", "baseline_hash")
     old = [record for record in records if tuple(record[key] for key in keys) == table]
-    if old and (said := mixtures([*old, new])):
+    if data_sets([*old, {"data_hashes": hashes}]) > 1:
         raise ValueError(
-            f"records of preset {table[0]} are there that differ in {' and in '.join(said)}; give "
-            "--allow-mixed, which the table then says, or move them out of results/runs"
+            f"records of preset {table[0]} on {table[1]} are there that were made on other data; "
+            "move them out of results/runs, or give another --results"
         )
-
-
-def _code(run: Record) -> str:
-    commit = (run["commit"] or "no commit")[:12]
-    return f"{commit}, changed" if run["dirty"] else commit
 
 
 def _age(record: Record) -> tuple[str, str]:

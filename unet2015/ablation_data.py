@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from unet2015 import cell_tracking, cell_tracking_tables, em
+from unet2015.budget import Measured
 from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig
 from unet2015.data.cell_tracking import RELEASES, SEQUENCES, CellTracking
@@ -52,6 +53,8 @@ class DataSet:
     of two `scores_protocol` share no table."""
     train: Callable[..., Network]
     """(data, fold, configuration, folder, cells, options of `run_folder.train_once`) → network."""
+    measure: Callable[..., Measured]
+    """(data, fold, configuration, cells, options of `budget.measure`) → what was timed of it."""
 
 
 def cells_fit(data: Data, cells: InstanceConfig) -> None:
@@ -90,6 +93,12 @@ def _train_em(
     images = stack.train_images[held_out]
     kept = part.probability, part.prediction_seconds
     return Network(part.folder, part.checkpoint, images, *kept, summary)
+
+
+def _measure_em(
+    stack: EMStack, fold: int, config: ExperimentConfig, cells: InstanceConfig, **way: Any
+) -> Measured:
+    return em.measure_part(stack, _slices_of_fold(stack, fold), config, **way)
 
 
 def split_of_fold(data: CellTracking, fold: int) -> cell_tracking.Split:
@@ -135,6 +144,12 @@ def _train_cells(
     return Network(folder, direction.checkpoint, images, *kept, summary)
 
 
+def _measure_cells(
+    data: CellTracking, fold: int, config: ExperimentConfig, cells: InstanceConfig, **way: Any
+) -> Measured:
+    return cell_tracking.measure_direction(split_of_fold(data, fold), config, cells, **way)
+
+
 def cell_scores(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """The three figures that arms are compared in, of those of `cell_tracking.scores`.
 
@@ -155,6 +170,7 @@ _EM = DataSet(
     fold_limits=(0, 4),
     about=_about_em,
     train=_train_em,
+    measure=_measure_em,
 )
 _CELLS = DataSet(
     bases=cell_tracking_tables.PRESETS,
@@ -162,6 +178,7 @@ _CELLS = DataSet(
     fold_limits=(1, 2),
     about=_about_cells,
     train=_train_cells,
+    measure=_measure_cells,
 )
 SETS = {"isbi2012": _EM, "phantom": _EM} | dict.fromkeys(RELEASES, _CELLS)
 """By the name of the data set; the first one is the default."""

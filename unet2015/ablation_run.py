@@ -25,6 +25,7 @@ from unet2015.ablation_data import SETS, Data, Network
 from unet2015.checkpoint import CURRENT, PREVIOUS
 from unet2015.config import ExperimentConfig, config_hash, differences
 from unet2015.data.gray_scale import GrayScale
+from unet2015.engine import Engine
 from unet2015.instances import InstanceConfig
 from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack
@@ -63,6 +64,10 @@ class Job:
     """`record.code_version()` of the command that asked for the run."""
     cells: InstanceConfig = field(default_factory=InstanceConfig)
     """How cells are found, on a cell tracking set; of no use on the EM stack."""
+    engine: Engine = field(default_factory=Engine)
+    """How it is trained."""
+    plan: Mapping[str, Any] | None = None
+    """What --minutes planned, for the record."""
 
     @property
     def test_time(self) -> bool:
@@ -81,7 +86,6 @@ def run_jobs(
     *,
     workers: int = 0,
     scheduler: str | None = None,
-    checkpoint_every_s: float = 120.0,
 ) -> dict[str, str]:
     """Every run that has no record yet; returns the outcome of each by its name.
 
@@ -98,16 +102,16 @@ def run_jobs(
     if not workers and scheduler is None:
         data = load()
         for job in (*trained, *predicting):
-            outcomes[job.name] = run_job(job, data, checkpoint_every_s=checkpoint_every_s)
+            outcomes[job.name] = run_job(job, data)
             print(f"{len(outcomes)} of {len(jobs)}: {job.name}: {outcomes[job.name]}", flush=True)
         return outcomes
     with _cluster(workers, scheduler) as client:
         for part in (trained, predicting):
-            outcomes |= _run_on(client, part, load, checkpoint_every_s, local=scheduler is None)
+            outcomes |= _run_on(client, part, load, local=scheduler is None)
     return outcomes
 
 
-def run_job(job: Job, data: Data, *, checkpoint_every_s: float = 120.0) -> str:
+def run_job(job: Job, data: Data) -> str:
     """Train on all but a fold's images, predict and score these, write the record (paper §3, §4).
 
     Returns the outcome; a run that has its record is not done again. Raises TrainingStopped, and
@@ -118,7 +122,7 @@ def run_job(job: Job, data: Data, *, checkpoint_every_s: float = 120.0) -> str:
     began, started = time.monotonic(), datetime.now(UTC)
     try:
         with _one_at_a_time:
-            fields = _train_and_score(job, data, checkpoint_every_s)
+            fields = _train_and_score(job, data)
     except Exception as error:
         if isinstance(error, TrainingStopped) and "training cannot go on" not in str(error):
             raise
@@ -166,7 +170,7 @@ def training_hashes(data: Data) -> dict[str, str]:
     return {key: value for key, value in data.hashes.items() if "test" not in key}
 
 
-def _train_and_score(job: Job, data: Data, checkpoint_every_s: float) -> dict[str, Any]:
+def _train_and_score(job: Job, data: Data) -> dict[str, Any]:
     trained = job.baseline if job.test_time else job.config
     arm = BASELINE if job.test_time else job.arm
     folder = job.output / f"ablation_{data.name}_{arm}_{config_hash(trained)}"
@@ -179,7 +183,7 @@ def _train_and_score(job: Job, data: Data, checkpoint_every_s: float) -> dict[st
         seed=job.seed,
         device=job.device,
         name=job.name,
-        checkpoint_every_s=checkpoint_every_s,
+        **job.engine.options(),
     )
     probability, seconds = network.probability, network.prediction_seconds
     if job.test_time:
@@ -248,6 +252,8 @@ def _write(
     about |= SETS[data.name].about(data, job.fold, job.cells)
     place = f"{job.preset.replace(', ', '-')}_{data.name}_fold{job.fold}_seed{job.seed}"
     name = f"ablation_{job.arm}_{place}_{config_hash(job.config)}"
+    if job.plan is not None:
+        about["plan"] = dict(job.plan)
     write_record(job.records, name, dict(fields) | origin | about)
 
 
@@ -286,18 +292,13 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[Any]:
         yield client
 
 
-def _run_on(
-    client: Any, jobs: Sequence[Job], load: Loader, checkpoint_every_s: float, *, local: bool
-) -> dict[str, str]:
+def _run_on(client: Any, jobs: Sequence[Job], load: Loader, *, local: bool) -> dict[str, str]:
     """The runs on the client's workers; a run whose workers all died is recorded as failed."""
     from distributed.client import as_completed
 
     names = sorted(client.scheduler_info(n_workers=-1)["workers"])
     share = max(1, (os.cpu_count() or 1) // len(names)) if local and names else 0
-    submitted = {
-        client.submit(run_in_worker, job, load, share, checkpoint_every_s, pure=False): job
-        for job in jobs
-    }
+    submitted = {client.submit(run_in_worker, job, load, share, pure=False): job for job in jobs}
     outcomes = {}
     for future in as_completed(submitted):
         job = submitted[future]
@@ -312,7 +313,7 @@ def _run_on(
     return outcomes
 
 
-def run_in_worker(job: Job, load: Loader, threads: int, checkpoint_every_s: float) -> str:
+def run_in_worker(job: Job, load: Loader, threads: int) -> str:
     """`run_job` in a Dask worker: with `threads` threads (0: as they are), one GPU of its own."""
     if threads:
         torch.set_num_threads(threads)
@@ -322,4 +323,4 @@ def run_in_worker(job: Job, load: Loader, threads: int, checkpoint_every_s: floa
         with suppress(ValueError, TypeError):  # a worker that somebody else named
             number = int(get_worker().name) % torch.cuda.device_count()
             job = replace(job, device=f"cuda:{number}")
-    return run_job(job, load(), checkpoint_every_s=checkpoint_every_s)
+    return run_job(job, load())

@@ -115,7 +115,7 @@ def _head(dataset: str, cell_sets: Sequence[str]) -> Iterator[str]:
     yield "## How to read\n\n" + HOW_TO_READ
 
 
-def write_ablations(results: Path, *, allow_mixed: bool = False) -> list[Path]:
+def write_ablations(results: Path) -> list[Path]:
     """Write results/ablations.md and its figures from the records in results/runs alone.
 
     Returns the paths written. A page of the phantom, and of each cell tracking set, is written
@@ -123,7 +123,7 @@ def write_ablations(results: Path, *, allow_mixed: bool = False) -> list[Path]:
     Raises FileNotFoundError and ValueError as `record.read_records` and `ablation.sections` do.
     """
     records = read_records(results / "runs", "ablation")
-    found = sections(records, allow_mixed=allow_mixed)
+    found = sections(records)
     pages = {results / f"{PAGE}.md": ablations_page(found)}
     for dataset in sorted({section.dataset for section in found} - {EM_STACK}):
         pages[results / f"{PAGE}_{dataset}.md"] = ablations_page(found, dataset=dataset)
@@ -146,8 +146,6 @@ def _has_figures(section: Section) -> bool:
 def _section(section: Section, *, newest: bool) -> Iterator[str]:
     yield f"## Preset `{section.preset}`, baseline {section.baseline_hash}"
     yield _about(section)
-    if section.mixed:
-        yield f"**Mixed records** (--allow-mixed): they differ in {' and in '.join(section.mixed)}."
     yield f"### Baseline\n\n{_baseline_table(section)}"
     yield f"### Paired differences from the baseline\n\n{difference_table(section.arms)}"
     if newest and section.arms and _has_figures(section):
@@ -174,10 +172,12 @@ def _about(section: Section) -> str:
     training = config["training"]
     return (
         f"{len(runs)} runs, {hours:.1f} h in all, on {'; '.join(machines)}. Folds {folds}, seeds "
-        f"{seeds}. Baseline: {training['steps']} steps of {training['optimizer']} at learning rate "
-        f"{training['learning_rate']:g}, {config['model']['width']} channels at the first level, "
+        f"{seeds}. Baseline: {training['steps']} steps of {training['optimizer']} in "
+        f"{training['precision']} at learning rate {training['learning_rate']:g}, "
+        f"{config['model']['width']} channels at the first level, "
         f"input tile {training['input_tile_px']} px, averaging {config['prediction']['averaging']}."
-        f"{_cells(section)} Command: `{max(runs, key=lambda run: run['started'])['command']}`"
+        f"{_cells(section)} Command: `{max(runs, key=lambda run: run['started'])['command']}`. "
+        f"Code: {'; '.join(f'{name}: {n} run(s)' for name, n in section.commits.items())}."
     )
 
 

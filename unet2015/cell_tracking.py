@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unet2015 import distributed
+from unet2015.budget import Measured, measure
 from unet2015.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import SEQUENCES, AnnotatedSequence, CellTracking
@@ -24,7 +25,7 @@ from unet2015.model import CELL
 from unet2015.numerics import numerics
 from unet2015.prediction import predict_image
 from unet2015.run_folder import predict_once, train_once, training_summary
-from unet2015.samples import cells_of, training_tiles
+from unet2015.samples import SampleTiles, cells_of, training_tiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,16 +128,9 @@ def run_direction(
     the first alone goes on: None in the others. Raises ValueError as `train` does.
     """
     cells.check(split.scored.images.shape[1:])
-    sequence, index = split.train, list(split.train_index)
+    sequence = split.train
     scale = GrayScale.of(sequence.images, gray_values=config.training.gray_values)
-    tiles = training_tiles(
-        scale.apply(sequence.images[index]),
-        sequence.instances[index],
-        config,
-        label_kind="instances",
-        ignore=sequence.ignore[index],
-        seed=seed,
-    )
+    tiles = _tiles(split, scale, config, seed)
     checkpoint = train_once(
         config,
         tiles,
@@ -158,6 +152,34 @@ def run_direction(
     instances = np.stack([instances_of(plane, cells) for plane in probability])
     write_stack(folder / f"cells_{cells.tag}.tif", as_masks(instances))
     return Direction(split, folder, probability, instances, cells, checkpoint, seconds)
+
+
+def _tiles(split: Split, scale: GrayScale, config: ExperimentConfig, seed: int) -> SampleTiles:
+    sequence, index = split.train, list(split.train_index)
+    return training_tiles(
+        scale.apply(sequence.images[index]),
+        sequence.instances[index],
+        config,
+        label_kind="instances",
+        ignore=sequence.ignore[index],
+        seed=seed,
+    )
+
+
+def measure_direction(
+    split: Split, config: ExperimentConfig, cells: InstanceConfig, *, seed: int, **way: Any
+) -> Measured:
+    """Time what `run_direction` and the scoring of a frame would take (`budget.measure`)."""
+    first = split.scored_index[0]
+    scale = GrayScale.of(split.train.images, gray_values=config.training.gray_values)
+    truth = split.scored.instances[[first]]
+
+    def score(probability: np.ndarray) -> None:  # both ways to find cells, as `scores` does
+        for _ in range(2):
+            segmentation_accuracy(truth, instances_of(probability, cells)[None])
+
+    image = scale.apply(split.scored.images[[first]])
+    return measure(config, lambda: _tiles(split, scale, config, seed), image, score, **way)
 
 
 def scores(direction: Direction) -> dict[str, Any]:

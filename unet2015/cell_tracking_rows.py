@@ -10,6 +10,7 @@ from typing import Any
 
 from unet2015.config import ExperimentConfig, as_dict
 from unet2015.instances import InstanceConfig
+from unet2015.words import preset_in_words
 
 Record = Mapping[str, Any]
 
@@ -101,8 +102,7 @@ def run_order(record: Record) -> tuple[int, str, bool, str]:
 
 def run_words(record: Record) -> str:
     """Preset and arm as tables name them."""
-    change = "" if record["arm"] == NO_ARM else f" {record['arm']}"
-    return f"`{record['preset']}{change}`"
+    return preset_in_words(record, "" if record["arm"] == NO_ARM else record["arm"])
 
 
 def age(record: Record) -> tuple[str, str]:

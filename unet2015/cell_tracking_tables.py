@@ -30,6 +30,7 @@ from unet2015.cell_tracking_rows import (
 from unet2015.instances import InstanceConfig
 from unet2015.record import read_records
 from unet2015.tables import COMMAND, markdown_table
+from unet2015.words import commit_in_words, plan_in_words
 
 HIDDEN = "hidden test sequences"
 PAPER_TABLE_2 = (
@@ -355,15 +356,14 @@ def _of_cells(instances: Mapping[str, Any]) -> Iterator[str]:
 
 def _run(record: Record) -> str:
     """One run: what was typed, with which code, on what, and how long it took."""
-    commit = record["commit"][:12] if record["commit"] else "not under version control"
-    changed = ", with uncommitted changes" if record["dirty"] else ""
     machine, versions, trained = record["hardware"], record["versions"], record["training"]
     memory, predicted = record["peak_memory_gib"], record["prediction_seconds"]
     lines = [
         f"### {record['name']}",
         "",
         f"- command: `{record['command']}`",
-        f"- seed {record['seed']}, configuration {record['config_hash']}, commit {commit}{changed}",
+        f"- seed {record['seed']}, configuration {record['config_hash']}, "
+        + commit_in_words(record),
         f"- hardware: {machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB, "
         f"{machine['torch_threads']} threads; accelerator: "
         f"{', '.join(machine['accelerators']) or 'none'}",
@@ -374,5 +374,6 @@ def _run(record: Record) -> str:
         f"{len(record['train_frames'])} frames, final loss {trained['final_loss']:.4f}"
         + ("" if predicted is None else f"; prediction {predicted:.0f} s")
         + f" for {len(record['scored_frames'])} frames",
+        *([f"- {plan_in_words(record['plan'])}"] if record.get("plan") else []),
     ]
     return "\n".join(lines)

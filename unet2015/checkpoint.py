@@ -109,6 +109,8 @@ def load_optimizer(network: nn.Module, optimizer: Optimizer, tensors: dict[str, 
         parameter = parameters[name]
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter).copy_(value)  # keeps channels-last strides
+        elif optimizer.defaults.get("fused"):
+            value = value.to(parameter.device)  # where such an optimiser counts its steps
         optimizer.state[parameter][key] = value
 
 

@@ -160,8 +160,9 @@ class TrainingConfig:
     """Which gray values are black and white. 'type': the range of the images' type (release:
     value / 255). 'percentiles': the 0.1st and 99.9th of the training images, clipped beyond (our
     choice, for images of little contrast, on which a short training is still at its start)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """'bfloat16': autocast of the network's forward and backward pass; the loss stays float32."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """'bfloat16': autocast of the network's forward and backward pass; the loss stays float32.
+    'tf32': float32 whose products an NVIDIA GPU computes from 10 bits of mantissa instead of 23."""
 
     def __post_init__(self) -> None:
         _check_types(self)

@@ -1,15 +1,19 @@
-"""The training step in fewer, larger pieces: compiled, or as one CUDA graph.
+"""The training step in fewer, larger pieces: compiled, as one CUDA graph, or both.
 
 At one tile a step, a fast GPU waits for the host to queue some hundreds of small operations.
 torch.compile joins the operations of the forward and the backward pass into larger ones. A CUDA
 graph records a whole step (forward, loss, backward, optimiser), and the host then starts it as one.
+What is recorded may be compiled code: fewer operations, and one start.
 
-Both compute what `training_step.train_step` computes, within rounding, drop-out included: PyTorch's
-generator is seeded by (seed, step) before every step, compiled code draws from it as the eager code
-does, and a graph reads the generator's seed and offset each time it is replayed, not when it was
-recorded. So a continued run draws the same drop-out as an uninterrupted one. To the bit it repeats
-it only with `deterministic` (see `numerics`) and only if the first steps after the start, which
-warm up and are not yet replayed, use the kernels that the graph has recorded.
+All compute what `training_step.train_step` computes, within rounding, drop-out included: PyTorch's
+generator is seeded by (seed, step) before every step, compiled code calls the same drop-out
+operation, in the same order, as the eager code does (inductor's `fallback_random`; what draws is
+never computed again for the backward pass), and a graph reads the generator's seed and offset each
+time it is replayed, not when it was recorded: the generator that this operation draws from is the
+one that PyTorch registers with every recording. So a continued run draws the same drop-out as an
+uninterrupted one. To the bit it repeats it only with `deterministic` (see `numerics`) and only if
+the first steps after the start, which warm up and are not yet replayed, use the kernels that the
+graph has recorded.
 """
 
 from collections.abc import Callable
@@ -20,17 +24,23 @@ from torch import Tensor
 
 from unet2015 import distributed
 from unet2015.batches import Batch
+from unet2015.cuda_streams import aside, recorded
+from unet2015.optimization import graph_safe
 from unet2015.training_step import (
     FIGURES,
+    Forward,
     Run,
     current_rate,
     forward_of,
     gradient_step,
     on_device,
     seed_drop_out,
+    train_step,
 )
 
-Compile = Literal["none", "compile", "cuda_graph"]
+Compile = Literal["none", "compile", "cuda_graph", "compiled_graph"]
+GRAPHS: tuple[Compile, ...] = ("cuda_graph", "compiled_graph")
+"""The ways that record a step: on a CUDA device only, in one process, for tiles of one size."""
 WARM_UP_STEPS = 3
 """Steps before a graph is recorded: libraries choose algorithms and set up memory in their first
 ones (our choice, as in PyTorch's documentation of CUDA graphs). They are steps of the training."""
@@ -41,36 +51,56 @@ def check_compile(compile: Compile, device: str | torch.device) -> None:
     if compile not in get_args(Compile):
         words = ", ".join(map(repr, get_args(Compile)))
         raise ValueError(f"compile = {compile!r}: must be one of {words}")
-    if compile != "cuda_graph":
+    if compile not in GRAPHS:
         return
     if torch.device(device).type != "cuda":
         raise ValueError(
-            f"compile = 'cuda_graph' on device {device}: needs a CUDA device; use 'none' or "
+            f"compile = {compile!r} on device {device}: needs a CUDA device; use 'none' or "
             "'compile'"
         )
     if distributed.count() > 1:
         raise ValueError(
-            f"compile = 'cuda_graph' in {distributed.count()} processes: a graph holds the step of "
+            f"compile = {compile!r} in {distributed.count()} processes: a graph holds the step of "
             "one; use 'none' or 'compile'"
         )
 
 
 def fast_step(run: Run, compile: Compile) -> Callable[[Run, Batch], Tensor]:
-    """A step of `run` as `train_step`, compiled or as a graph; ValueError as `check_compile`."""
+    """`train_step`, or what does the same for `run` that way; ValueError as `check_compile`."""
     check_compile(compile, run.device)
-    return GraphedStep(run) if compile == "cuda_graph" else CompiledStep(run)
+    match compile:
+        case "none":
+            return train_step
+        case "compile":
+            return CompiledStep(run)
+        case "cuda_graph":
+            return GraphedStep(run, forward_of(run))
+        case "compiled_graph":
+            return GraphedStep(run, compiled_forward(run))
 
 
-class CompiledStep:
-    """`train_step` whose forward and backward pass torch.compile has joined.
+def compiled_forward(run: Run) -> Forward:
+    """The run's forward pass, and with it the backward pass, joined by torch.compile.
 
     The first call takes a minute or so, and a C++ compiler on the CPU.
     """
+    # what was compiled for other runs is forgotten: of the ninth network of a process PyTorch would
+    # compile nothing any more
+    torch.compiler.reset()
+    options: dict[str, Any] = {
+        # drop-out as the eager code draws it, or a run could not be compared with an eager one
+        "fallback_random": True,
+        # no graphs within, whatever the environment says: they could not be recorded in ours
+        "triton.cudagraphs": False,
+    }
+    return torch.compile(forward_of(run), dynamic=False, options=options)
+
+
+class CompiledStep:
+    """`train_step` whose forward and backward pass torch.compile has joined."""
 
     def __init__(self, run: Run) -> None:
-        # drop-out as the eager code draws it, or a run could not be compared with an eager one
-        same_drop_out: dict[str, Any] = {"fallback_random": True}
-        self._forward = torch.compile(forward_of(run), dynamic=False, options=same_drop_out)
+        self._forward = compiled_forward(run)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         """One step of gradient descent (paper §3); returns what `train_step` returns."""
@@ -85,15 +115,16 @@ class GraphedStep:
     """`train_step` recorded as one CUDA graph, for tiles of one size in one process.
 
     The graph reads tiles and learning rate from tensors that stay where they are, and its weights,
-    momentum and buffers are the run's own, so that checkpoints are saved and loaded as ever. It
+    momentum and buffers are the run's own, so that checkpoints are saved and loaded as ever. The
+    gradients are not: they lie in memory of the graph, and mean nothing between two replays. It
     takes the memory of one step more than the eager step. The optimiser's learning rate becomes a
-    tensor: the same formula.
+    tensor: the same formula. forward: the run's, as it is or compiled.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, forward: Forward) -> None:
         self._rate = torch.zeros((), device=run.device)
         graph_safe(run.optimizer, self._rate)
-        self._forward = forward_of(run)
+        self._forward = forward
         self._figures = torch.zeros(FIGURES + 1, device=run.device)
         self._tiles: Batch | None = None
         self._taken = 0
@@ -129,46 +160,9 @@ class GraphedStep:
         for place, part in zip(self._tiles, batch, strict=True):
             if place.shape != part.shape:
                 raise ValueError(
-                    f"compile = 'cuda_graph': tiles of shape {tuple(part.shape)} after "
-                    f"{tuple(place.shape)}: must all have one shape; use 'none' or 'compile'"
+                    f"a step in a graph: tiles of shape {tuple(part.shape)} after "
+                    f"{tuple(place.shape)}: must all have one shape; use compile = 'none' or "
+                    "'compile'"
                 )
             place.copy_(part, non_blocking=True)
         return self._tiles
-
-
-def graph_safe(optimizer: torch.optim.Optimizer, rate: Tensor) -> None:
-    """Make an optimiser's step one that a CUDA graph can hold; it takes its rate from `rate`.
-
-    Adam keeps its step counts on the device ('capturable'). SGD has no such option: of its forms,
-    the one over several tensors reads the rate on the host, the fused one refuses gradients whose
-    strides differ from the weights' (channels-last, one channel); the one over single tensors stays
-    on the device if the rate is one that a gradient could be asked for (PyTorch 2.13).
-    """
-    for group in optimizer.param_groups:
-        if "capturable" in group:
-            group["lr"], group["capturable"] = rate, True
-        else:
-            group["lr"] = rate.detach().requires_grad_()  # in the same memory
-            group["fused"] = group["foreach"] = False
-        for parameter in group["params"]:
-            state = optimizer.state.get(parameter, {})
-            if "step" in state:
-                state["step"] = state["step"].to(rate.device)
-
-
-def aside(work: Callable[[], None], device: torch.device) -> None:
-    """Do `work` on another stream of the device, as PyTorch asks for before a recording."""
-    with torch.cuda.device(device):
-        own, other = torch.cuda.current_stream(), torch.cuda.Stream()
-        other.wait_stream(own)
-        with torch.cuda.stream(other):
-            work()
-        own.wait_stream(other)
-
-
-def recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """The device's part of `work` as a CUDA graph: what is returned starts it, all at once."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph):
-        work()
-    return graph.replay

@@ -6,8 +6,8 @@ for the pixels of the tile only and without the CPU ever waiting for it. What a 
 parts of it the paper leaves open, stands in `augmentation` and `deformation`.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,12 @@ from unet2015.augmentation import (
     turn_and_flip,
 )
 from unet2015.config import AugmentationConfig
+from unet2015.cuda_streams import aside, recorded
 from unet2015.deformation import position_basis, position_matrix
 from unet2015.splines import RIM_PX, coefficients, interpolate, mirrored, pixels, with_rim
 
+MakeTiles = Literal["auto", "eager", "compiled", "graph"]
+"""How the device is given the operations of a tile."""
 _PLACE, _GRAY = 9, 3
 """Numbers in the first two parts of a tile's parameters (`DeviceTiles._parameters`)."""
 
@@ -75,13 +78,15 @@ class DeviceTiles:
         output_tile_px: int,
         seed: int,
         device: str | torch.device,
-        compiled: bool = False,
+        make: MakeTiles = "auto",
     ) -> None:
         """As `TileSequence`, but all images have the same number of channels.
 
-        device: where the samples are kept and the tiles are made; it needs float64. compiled:
-        join the operations of a tile with torch.compile at the first one (our choice: not, since
-        it takes some seconds and a compiler); equal within rounding. Raises ValueError as
+        device: where the samples are kept and the tiles are made; it needs float64. make: 'eager',
+        operation by operation; 'compiled', joined by torch.compile at the first tile, which takes
+        some seconds and a compiler, and is equal within rounding; 'graph', recorded at the first
+        tile (`RecordedTile`); 'auto', our choice: 'graph' on a CUDA device, since the host takes
+        longer to start 150 operations than the device for them, else 'eager'. Raises ValueError as
         `TileSequence`, and for images of less than 2×2 px if they are to be rotated or deformed.
         """
         self._device = torch.device(device)
@@ -107,7 +112,7 @@ class DeviceTiles:
         self._starts = starts.tolist()
         self._pixel_numbers = {(h, w): _pixel_numbers(h, w) for _, h, w in shapes}
         self._planes, self._basis_starts = self._lay_out()
-        self._make = torch.compile(make_tile) if compiled else make_tile
+        self._make = _maker(make, self._device)
 
     def __len__(self) -> int:
         """More than any training uses: the sequence has no end."""
@@ -196,6 +201,49 @@ def make_tile(planes: Planes, parameters: Tensor, image_order: int, margin_px: i
     (weights,) = interpolate(planes.weights[None], positions, 1, start, step)
     ignored = planes.weights[nearest] == 0
     return DeviceTile(image, planes.labels[nearest], weights.masked_fill(ignored, 0))
+
+
+class RecordedTile:
+    """`make_tile` recorded as one CUDA graph at the first tile, for tiles of one sequence.
+
+    It reads parameters from, and leaves the tile in, memory that stays where it is: for one thread,
+    and one stream at a time.
+    """
+
+    _parameters: Tensor
+    _tile: DeviceTile
+
+    def __init__(self) -> None:
+        self._replay: Callable[[], None] | None = None
+
+    def __call__(
+        self, planes: Planes, parameters: Tensor, image_order: int, margin_px: int
+    ) -> DeviceTile:
+        """As `make_tile`."""
+        if self._replay is None:
+            self._parameters = parameters.clone()
+
+            def make() -> None:
+                self._tile = make_tile(planes, self._parameters, image_order, margin_px)
+
+            aside(make, parameters.device)  # libraries are set up at their first use
+            self._replay = recorded(make, parameters.device)
+        self._parameters.copy_(parameters)
+        self._replay()
+        return DeviceTile(*(part.clone() for part in self._tile))  # the next one overwrites it
+
+
+def _maker(make: MakeTiles, device: torch.device) -> Callable[..., DeviceTile]:
+    """`make_tile`, as `DeviceTiles` is to call it."""
+    if make == "auto":
+        make = "graph" if device.type == "cuda" else "eager"
+    match make:
+        case "eager":
+            return make_tile
+        case "compiled":
+            return torch.compile(make_tile)
+        case "graph":
+            return RecordedTile()
 
 
 def _check_shapes(shapes: Sequence[tuple[int, ...]], config: AugmentationConfig) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from unet2015 import distributed, figures
 from unet2015.atomic import writable_folder, write_bytes
+from unet2015.budget import Measured, measure
 from unet2015.checkpoint import Checkpoint
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data import isbi2012
@@ -24,7 +25,7 @@ from unet2015.history import HISTORY
 from unet2015.metrics import challenge_scores
 from unet2015.model import valid_output_size
 from unet2015.run_folder import predict_once, train_once, training_summary
-from unet2015.samples import training_tiles
+from unet2015.samples import SampleTiles, training_tiles
 
 PICTURES = ("overlap_tile.png", "panel.png", "learning_curve.png")
 CITATION = "ISBI 2012 EM stack: Cardona et al. 2010, doi:10.1371/journal.pbio.1000502"
@@ -94,10 +95,9 @@ def run_part(
     """
     if held_out is None and stack.test_images is None:
         raise ValueError(f"{stack.source}: has no test volume to predict")
-    trained_on = [k for k in range(len(stack.train_images)) if k not in (held_out or ())]
+    trained_on = slices_without(stack, held_out)
     scale = GrayScale.of(stack.train_images, gray_values=config.training.gray_values)
-    images = scale.apply(stack.train_images[trained_on])
-    tiles = training_tiles(images, stack.train_labels[trained_on], config, seed=seed)
+    tiles = _tiles(stack, trained_on, scale, config, seed)
     # only what training sees: a test volume that came later does not make it another run
     hashes = {key: value for key, value in stack.hashes.items() if "test" not in key}
     checkpoint = train_once(
@@ -117,6 +117,39 @@ def run_part(
     probability, seconds = predict_once(checkpoint, unseen, folder, device=device, name=name)
     predicted = None if held_out is None else list(held_out)
     return Part(folder, trained_on, predicted, probability, checkpoint, seconds)
+
+
+def slices_without(stack: EMStack, held_out: Sequence[int] | None) -> list[int]:
+    """The slices of the training volume that are trained on."""
+    return [k for k in range(len(stack.train_images)) if k not in (held_out or ())]
+
+
+def _tiles(
+    stack: EMStack, trained_on: list[int], scale: GrayScale, config: ExperimentConfig, seed: int
+) -> SampleTiles:
+    images = scale.apply(stack.train_images[trained_on])
+    return training_tiles(images, stack.train_labels[trained_on], config, seed=seed)
+
+
+def measure_part(
+    stack: EMStack,
+    held_out: Sequence[int] | None,
+    config: ExperimentConfig,
+    *,
+    seed: int,
+    **way: Any,
+) -> Measured:
+    """Time what `run_part` and the scoring of its slices would take here (`budget.measure`)."""
+    first = held_out[0] if held_out else 0  # a slice of the test volume takes as long
+    scale = GrayScale.of(stack.train_images, gray_values=config.training.gray_values)
+    truth, image = stack.train_labels[[first]], scale.apply(stack.train_images[[first]])
+    return measure(
+        config,
+        lambda: _tiles(stack, slices_without(stack, held_out), scale, config, seed),
+        image,
+        lambda probability: challenge_scores(truth, probability[None]),
+        **way,
+    )
 
 
 def draw(stack: EMStack, part: Part) -> None:

@@ -1,6 +1,6 @@
 """The options of every command that trains on how the machine computes (not what)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from unet2015.batches import check_workers
@@ -56,4 +56,12 @@ class Engine:
 
     def options(self) -> dict[str, Any]:
         """The arguments of `training.train`."""
-        return asdict(self)
+        return self.way() | {"checkpoint_every_s": self.checkpoint_every_s}
+
+    def way(self) -> dict[str, Any]:
+        """Those on which the time of a step depends: of `estimate.seconds_per_step` too."""
+        return {
+            "augment_on": self.augment_on,
+            "deterministic": self.deterministic,
+            "compile": self.compile,
+        }

@@ -1,17 +1,25 @@
-"""How long a training will take, measured on the machine it is to run on."""
+"""How long a training step takes, measured on the machine it is to run on."""
 
-import statistics
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
-from unet2015.batches import TileSource, batches
+from unet2015.batches import Batch, TileSource
 from unet2015.config import ExperimentConfig
 from unet2015.cuda_step import WARM_UP_STEPS, Compile, fast_step
-from unet2015.numerics import numerics
+from unet2015.history import EVERY_STEPS
+from unet2015.loss import Loss
+from unet2015.model import UNet
+from unet2015.numerics import check_precision, numerics
 from unet2015.tile_place import AugmentOn, place_of_tiles, tiles_at
-from unet2015.training import new_run, train_step
+from unet2015.training import Run, Step, new_run, tiles_ahead, train_step
 from unet2015.training_step import own_drop_out
+
+STEPS, SECONDS = 3, 3.0
+"""Steps that are timed at least, and for how long at least (our choice: a step of two CPU cores
+takes seconds, and what three seconds hold of a GPU's are hundreds)."""
 
 
 def seconds_per_step(
@@ -19,34 +27,47 @@ def seconds_per_step(
     tiles: TileSource,
     *,
     device: str = "cpu",
-    steps: int = 3,
+    workers: int = 1,
     augment_on: AugmentOn = "auto",
     deterministic: bool = False,
     compile: Compile = "none",
+    make_network: Callable[..., UNet] = UNet,
+    loss: Loss | None = None,
 ) -> float:
-    """Seconds of one training step (paper §3) on this machine: the median of `steps` ≥ 1 steps.
+    """Seconds of one training step (paper §3) on this machine: the mean over ≥ `STEPS` steps.
 
-    On a throw-away network, after one step to warm up (a CUDA graph: four); nothing is written.
-    Tiles of the host are made before the clock starts, since in `training.train`, whose further
-    options these are, threads prepare them ahead; those of the device are made within the step.
-    Three steps are our choice: their median ignores one that the machine disturbed.
-    Raises ValueError for steps < 1, and as `train` for options that the device does not allow.
+    Steps as `training.train` takes them, whose options these are: tiles made beside them, figures
+    read every `EVERY_STEPS` steps on a GPU. On a throw-away network, after one step to warm up (a
+    GPU: four); nothing is written. Raises ValueError as `train` for options that the device does
+    not allow.
     """
-    if steps < 1:
-        raise ValueError(f"steps = {steps}: must be ≥ 1")
-    warm_up = WARM_UP_STEPS + 1 if compile == "cuda_graph" else 1
-    with numerics(device, deterministic=deterministic), own_drop_out():
-        run = new_run(config, 0, torch.device(device), {})
+    check_precision(config.training.precision, device)
+    # the course of the rate does not matter here, and no run of so many steps is timed to its end
+    config = replace(config, training=replace(config.training, steps=10**5))
+    tf32 = config.training.precision == "tf32"
+    with numerics(device, deterministic=deterministic, tf32=tf32), own_drop_out():
+        run = new_run(config, 0, torch.device(device), {}, make_network, loss)
         place = place_of_tiles(augment_on, tiles, device)
         source = tiles_at(place, tiles, run.device)
-        prepared = batches(source, 0, steps + warm_up, config.training.batch_size, workers=0)
-        take_step = train_step if compile == "none" else fast_step(run, compile)
-        seconds = []
-        for batch in prepared if place == "device" else list(prepared):
-            began = time.perf_counter()
-            take_step(run, batch)
-            if run.device.type == "cuda":
-                torch.cuda.synchronize(run.device)
-            seconds.append(time.perf_counter() - began)
+        with tiles_ahead(run, source, workers if place == "host" else 0) as ahead:
+            take_step = train_step if compile == "none" else fast_step(run, compile)
+            return _seconds_per_step(run, take_step, ahead)
+
+
+def _seconds_per_step(run: Run, take_step: Step, ahead: Iterator[Batch]) -> float:
+    def steps(count: int) -> None:
+        figures = []
+        for _ in range(count):
+            figures.append(take_step(run, next(ahead)))
             run.step += 1
-    return statistics.median(seconds[warm_up:])
+        torch.stack(figures).tolist()  # waits for the device, as training does
+
+    cpu = run.device.type == "cpu"
+    steps(1 if cpu else 1 + WARM_UP_STEPS)
+    each = 1 if cpu else EVERY_STEPS
+    began, timed = time.perf_counter(), 0
+    while True:
+        steps(each)
+        timed, elapsed = timed + each, time.perf_counter() - began
+        if timed >= STEPS and elapsed >= SECONDS:
+            return elapsed / timed

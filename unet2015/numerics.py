@@ -19,8 +19,8 @@ def numerics(
     """PyTorch's settings for training and predicting on `device`; those of before come back.
 
     On a CUDA device: precision 'float32' computes in IEEE single precision, so TF32, which PyTorch
-    allows for convolutions by default, is off unless `tf32` (for benchmarks: 10 bits of mantissa
-    instead of 23); 'bfloat16' is autocast's matter and the same either way. cuDNN times its
+    allows for convolutions by default, is off unless `tf32` (10 bits of mantissa instead of 23);
+    'bfloat16' is autocast's matter and the same either way. cuDNN times its
     algorithms for each shape and takes the fastest (`cudnn.benchmark`; every tile has the same
     shape), which may be another one in another run: equal within rounding, not to the bit.
 
@@ -48,6 +48,15 @@ def numerics(
         torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
         if cuda:
             cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = flags
+
+
+def check_precision(precision: str, device: str | torch.device) -> None:
+    """Raise ValueError for a precision (`config.TrainingConfig`) that the device does not have."""
+    if precision == "tf32" and torch.device(device).type != "cuda":
+        raise ValueError(
+            f"training.precision = 'tf32' on device {device}: is an arithmetic of NVIDIA GPUs; "
+            "use 'float32' or 'bfloat16'"
+        )
 
 
 def prepare_deterministic() -> None:

@@ -27,7 +27,7 @@ from unet2015.config import AugmentationConfig, ExperimentConfig, as_dict, confi
 from unet2015.data.gray_scale import GrayScale
 from unet2015.loss import Loss
 from unet2015.model import UNet
-from unet2015.numerics import numerics
+from unet2015.numerics import check_precision, numerics
 from unet2015.record import versions
 from unet2015.reimplementation import Arm, System
 from unet2015.samples import training_tiles
@@ -132,12 +132,13 @@ def overfit_search(
     left as it was.
     """
     check_search(rates, steps, tolerance)
-    place = torch.device(device)
+    place, precision = torch.device(device), config.training.precision
+    check_precision(precision, place)
     image, labels, weights = batch
     on_device = (image.to(place), labels.to(place), weights.to(place))
     parts = (make_network, loss)
     with (
-        numerics(place),
+        numerics(place, tf32=precision == "tf32"),
         own_drop_out(),
         tqdm(total=len(rates) * steps, unit="step", disable=not progress) as bar,
     ):

@@ -24,6 +24,8 @@ from unet2015.config import ExperimentConfig, as_dict, config_hash
 SCHEMA = 1
 """Version of the records' layout; `read_records` refuses any other."""
 REPOSITORY = Path(__file__).resolve().parents[1]
+COMMIT = "UNET2015_COMMIT"
+"""The environment variable that says which commit a copy without its repository is of."""
 PACKAGES = (
     "unet2015",
     "torch",
@@ -103,13 +105,15 @@ def code_version(repository: Path = REPOSITORY) -> dict[str, Any]:
     """The commit of the code and whether it was changed since: {"commit", "code_tree", "dirty"}.
 
     code_tree: a hash of what computes, the folders unet2015/ and experiments/ of that commit; two
-    commits that differ in records, pages or tests have the same. None for all where the code does
-    not lie in its own git repository. Records, tables and README.md do not count as changes: runs
-    write them, and nothing computes from them.
+    commits that differ in records, pages or tests have the same. Where the code does not lie in its
+    own git repository, as in a copy that was sent to a cluster, the commit is what the environment
+    variable UNET2015_COMMIT says (ValueError if that is none), and the others are None: not known.
+    Records, tables and README.md do not count as changes: runs write them, and nothing computes
+    from them.
     """
     top = _git(repository, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != repository.resolve():
-        return {"commit": None, "code_tree": None, "dirty": None}
+        return {"commit": _told_commit(), "code_tree": None, "dirty": None}
     trees = _git(repository, "rev-parse", *(f"HEAD:{name}" for name in _COMPUTES))
     changes = _git(repository, "status", "--porcelain", "--", ".", *_WRITTEN_BY_RUNS)
     return {
@@ -117,6 +121,13 @@ def code_version(repository: Path = REPOSITORY) -> dict[str, Any]:
         "code_tree": trees and hashlib.sha256(trees.encode()).hexdigest()[:12],
         "dirty": None if changes is None else bool(changes),
     }
+
+
+def _told_commit() -> str | None:
+    told = os.environ.get(COMMIT, "").strip()
+    if told and not re.fullmatch("[0-9a-f]{7,64}", told):
+        raise ValueError(f"{COMMIT} = {told!r}: must be the hexadecimal hash of a git commit")
+    return told or None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from unet2015.batches import TileSource
+from unet2015.budget import FINISH_S, Cost, timed
 from unet2015.checkpoint import load_weights
 from unet2015.config import ExperimentConfig, config_hash
+from unet2015.estimate import seconds_per_step
 from unet2015.loss import Loss
 from unet2015.metrics.segmentation import dice, iou
 from unet2015.model import CELL, UNet
@@ -52,12 +54,12 @@ class Arm:
     name: str
     config: ExperimentConfig
     """All settings but the number of steps, which follows from the epochs."""
-    epochs: int
+    epochs: float
     prepare: Callable[[Path | None, int, str], Task]
     """prepare(data folder or None, seed, device)."""
     defects: tuple[str, ...] = ()
     """What the published code does wrong and this arm does too; none: mended."""
-    warmup_epochs: int = 0
+    warmup_epochs: float = 0
     remarks: tuple[str, ...] = ()
     """How this arm differs from the published system, beside settings and defects."""
 
@@ -120,6 +122,30 @@ def run_arm(
         "counts": task.counts,
     }
     return summary, config, task
+
+
+def measure_arm(arm: Arm, data: Path | None, *, seed: int, device: str, **way: Any) -> Cost:
+    """Time what `run_arm` would take here; the cost's `step_s` is that of all its steps.
+
+    way: further options of `estimate.seconds_per_step`.
+    """
+    prepare_s, task = timed(lambda: arm.prepare(data, seed, device))
+    config = with_epochs(arm, task.count)
+    parts = {"make_network": task.make_network, "loss": task.loss}
+    step_s = seconds_per_step(config, task.tiles, device=device, **way, **parts)
+    network = task.make_network(config.model).to(device).eval()
+    with numerics(device):
+        evaluate_s, _ = timed(lambda: task.evaluate(network))
+    return Cost(config.training.steps * step_s, prepare_s + evaluate_s + FINISH_S)
+
+
+def shortened(arm: Arm, share: float) -> Arm:
+    """The arm with that share of its epochs, which a remark says; 1: as it is."""
+    if share == 1:
+        return arm
+    epochs, warmup = (round(number * share, 4) for number in (arm.epochs, arm.warmup_epochs))
+    remark = f"`{arm.name}`: {epochs:g} of {arm.epochs:g} epochs, which fitted into --minutes"
+    return replace(arm, epochs=epochs, warmup_epochs=warmup, remarks=(*arm.remarks, remark))
 
 
 def with_epochs(arm: Arm, count: int) -> ExperimentConfig:
@@ -194,5 +220,5 @@ def soft_dice_of_batches(
 
 def run_name(preset: str, system: str, arm: Arm, seed: int) -> str:
     """The name of a run's folder and record: what was run with which settings."""
-    settings = f"{arm.epochs}epochs_{config_hash(arm.config)}"
+    settings = f"{arm.epochs:g}epochs_{config_hash(arm.config)}"
     return f"reimplementation_{preset}_{system}_{arm.name}_seed{seed}_{settings}"

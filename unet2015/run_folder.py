@@ -6,6 +6,7 @@ where it stopped.
 
 import json
 import time
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from unet2015.data.gray_scale import GrayScale
 from unet2015.data.tiff import read_stack, write_stack
 from unet2015.estimate import seconds_per_step
 from unet2015.history import HISTORY, dead_start_steps
+from unet2015.loss import Loss
 from unet2015.memory import memory_statement
 from unet2015.model import UNet
 from unet2015.numerics import numerics
 from unet2015.prediction import predict_stack
 from unet2015.tile_place import AugmentOn
 from unet2015.training import train
+from unet2015.words import duration
 
 PROBABILITY, ABOUT = "probability.tif", "prediction.json"
 """The predicted probability of 'cell' (float32); by which weights, and in how many seconds."""
@@ -42,27 +45,33 @@ def train_once(
     device: str,
     name: str,
     estimate: bool = False,
+    workers: int = 1,
     augment_on: AugmentOn = "auto",
     deterministic: bool = False,
     compile: Compile = "none",
+    make_network: Callable[..., UNet] = UNet,
+    loss: Loss | None = None,
     **options: Any,
 ) -> Checkpoint:
     """The network trained in `folder`: as `training.train`, whose options these are.
 
     name: what the progress bar calls it. `estimate` prints, before a new training starts, how long
-    it will take, from three timed steps.
+    it will take, from some timed steps.
     """
     way: dict[str, Any] = {
         "device": device,
+        "workers": workers,
         "augment_on": augment_on,
         "deterministic": deterministic,
         "compile": compile,
+        "make_network": make_network,
+        "loss": loss,
     }
     if estimate and not any(folder.glob("*.safetensors")):
         seconds, steps = seconds_per_step(config, tiles, **way), config.training.steps
         print(
-            f"{steps} steps of {seconds:.2f} s: about {duration(seconds * steps)} on this machine "
-            f"({device}), from three timed steps"
+            f"{steps} steps of {duration(seconds)}: about {duration(seconds * steps)} on this "
+            f"machine ({device}), from some timed steps"
         )
     return train(config, tiles, folder, description=f"{name}, training", **way, **options)
 
@@ -160,14 +169,3 @@ def training_summary(checkpoint: Checkpoint) -> dict[str, Any]:
         "final_accuracy": history[-1]["accuracy"],
         "dead_start_steps": dead_start_steps(history),
     }
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use.
-
-    >>> duration(90), duration(5400), duration(300_000)
-    ('90 s', '90 min', '83.3 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

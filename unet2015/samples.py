@@ -9,7 +9,7 @@ import torch
 
 from unet2015.augmentation import TileSequence
 from unet2015.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
-from unet2015.device_augmentation import DeviceTiles
+from unet2015.device_augmentation import DeviceTiles, MakeTiles
 from unet2015.image_scale import scale_image, scale_labels
 from unet2015.model import valid_output_size
 from unet2015.weight_map import (
@@ -45,11 +45,14 @@ class SampleTiles(TileSequence):
         super().__init__(images, labels, weights, config, **self._settings)
         self._augmentation = config
 
-    def on(self, device: str | torch.device) -> DeviceTiles:
-        """The same tile k, made on `device` (paper §3.1); ValueError as `DeviceTiles`."""
+    def on(self, device: str | torch.device, make: MakeTiles = "auto") -> DeviceTiles:
+        """The same tile k, made on `device` (paper §3.1); `make`, ValueError as `DeviceTiles`."""
         images, labels, weights = zip(*self.samples, strict=True)
         return DeviceTiles(
-            images, labels, weights, self._augmentation, **self._settings, device=device
+            *(images, labels, weights, self._augmentation),
+            **self._settings,
+            device=device,
+            make=make,
         )
 
 

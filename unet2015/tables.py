@@ -12,6 +12,7 @@ from typing import Any
 
 from unet2015.atomic import write_text
 from unet2015.record import read_records
+from unet2015.words import commit_in_words, plan_in_words, preset_in_words
 
 Record = Mapping[str, Any]
 
@@ -69,7 +70,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return f"ours, `{self.preset}` ({self.config_hash})"
+        return f"ours, {preset_in_words(self.newest)} ({self.config_hash})"
 
     @property
     def scored_on(self) -> str:
@@ -150,7 +151,8 @@ def em_challenge_summary(records: Sequence[Record]) -> str:
             continue
         row = max(of_preset, key=lambda row: _age(row.newest))
         figures = [_mean(row.values(metric), METRICS[metric]) for metric in METRICS]
-        lines.append([f"ours, `{preset}`{_seeds(row)}", row.scored_on, *figures])
+        name = f"ours, {preset_in_words(row.newest)}{_seeds(row)}"
+        lines.append([name, row.scored_on, *figures])
     head = ["", "scored on", "warping error", "Rand error", "pixel error"]
     return (
         markdown_table(head, lines)
@@ -336,8 +338,6 @@ def _deviations(rows: Sequence[Row], presets: Sequence[str]) -> str:
 
 def _run(record: Record) -> str:
     """One run: what was typed, with which code, on what, and how long it took."""
-    commit = record["commit"][:12] if record["commit"] else "not under version control"
-    changed = ", with uncommitted changes" if record["dirty"] else ""
     machine, versions = record["hardware"], record["versions"]
     names = machine["accelerators"]
     memory = record["peak_memory_gib"]
@@ -345,13 +345,15 @@ def _run(record: Record) -> str:
         f"### {record['name']}",
         "",
         f"- command: `{record['command']}`",
-        f"- seed {record['seed']}, configuration {record['config_hash']}, commit {commit}{changed}",
+        f"- seed {record['seed']}, configuration {record['config_hash']}, "
+        + commit_in_words(record),
         f"- hardware: {machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB, "
         f"{machine['torch_threads']} threads; accelerator: {', '.join(names) or 'none'}",
         f"- Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']}",
         f"- wall time {record['wall_time_s'] / 60:.1f} min"
         + (" (the last session of a continued run)" if record.get("resumed") else "")
         + f", peak memory {'not known' if memory is None else f'{memory:.1f} GiB'}",
+        *([f"- {plan_in_words(record['plan'])}"] if record.get("plan") else []),
     ]
     for fold in sorted(record["folds"], key=int):
         part = record["folds"][fold]

@@ -30,10 +30,12 @@ from unet2015.checkpoint import (
 )
 from unet2015.config import ExperimentConfig
 from unet2015.cuda_step import Compile, check_compile, fast_step
+from unet2015.cuda_streams import made_aside
+from unet2015.device_augmentation import DeviceTiles
 from unet2015.history import HISTORY, history_row, row_due, write_history
 from unet2015.loss import Loss
 from unet2015.model import UNet
-from unet2015.numerics import numerics
+from unet2015.numerics import check_precision, numerics
 from unet2015.optimization import learning_rate
 from unet2015.progress import Report, tensorboard_writer
 from unet2015.record import code_version, versions
@@ -95,6 +97,8 @@ def train(
     """
     distributed.join()
     check_compile(compile, device)
+    precision = config.training.precision
+    check_precision(precision, device)
     about = json.loads(json.dumps(data or {}))  # as it comes back from a checkpoint
     if distributed.count() > 1:
         if config.training.loss == "logistic_dice":
@@ -103,7 +107,8 @@ def train(
                 "share; start one process, or use 'logistic'"
             )
         about[PROCESSES] = distributed.count()
-    with numerics(device, deterministic=deterministic), _other_processes(output):
+    tf32 = precision == "tf32"
+    with numerics(device, deterministic=deterministic, tf32=tf32), _other_processes(output):
         place: Place = distributed.from_writer(
             lambda: place_of_tiles(augment_on, tiles, device, output)
         )
@@ -122,7 +127,7 @@ def train(
             own_drop_out(),
             # torchrun passes on the signal that a terminal has sent to all, and kills by itself
             stop_signals(run.stop, urgent_if_repeated=run.replicas is None),
-            _tiles_ahead(run, source, workers if place == "host" else 0) as ahead,
+            tiles_ahead(run, source, workers if place == "host" else 0) as ahead,
             _bar(run, description, shown=progress and writes) as bar,
         ):
             board = tensorboard_writer(output) if tensorboard and writes else None
@@ -146,15 +151,16 @@ def _bar(run: Run, description: str, *, shown: bool) -> tqdm:
     )
 
 
-def _tiles_ahead(
-    run: Run, tiles: TileSource, workers: int
-) -> closing[Generator[Batch, None, None]]:
+def tiles_ahead(run: Run, tiles: TileSource, workers: int) -> closing[Generator[Batch, None, None]]:
     """The batches still to come; their threads end with the context, not with the traceback."""
     settings = run.config.training
     place = {}
     if run.replicas is not None:
         place = {"rank": run.replicas.rank, "processes": run.replicas.count}
-    return closing(batches(tiles, run.step, settings.steps, settings.batch_size, workers, **place))
+    made = batches(tiles, run.step, settings.steps, settings.batch_size, workers, **place)
+    if isinstance(tiles, DeviceTiles) and run.device.type == "cuda":
+        made = made_aside(made, run.device)
+    return closing(made)
 
 
 @contextmanager

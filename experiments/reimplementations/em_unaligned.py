@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import elasticdeform
 import numpy as np
 from skimage.transform import resize, rotate
 
@@ -26,7 +25,7 @@ from unet2015.config import (
 )
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.isbi2012 import load_isbi2012
-from unet2015.deformation import random_displacement
+from unet2015.deformation import deform, random_displacement
 from unet2015.metrics import challenge_scores
 from unet2015.model import CELL, UNet, context_margin_px
 from unet2015.prediction import predict_image
@@ -110,13 +109,9 @@ def _deformed_apart(
     mask = rotate(label, angle, mode="constant", cval=0, order=0, preserve_range=True)
     fields = (random_displacement(rng), random_displacement(rng))
     return (
-        np.clip(_deformed(turned.astype(np.float32), fields[0], order=1), 0, 1),
-        _deformed(mask.astype(np.float32), fields[1], order=0).astype(np.uint8),
+        np.clip(deform([turned.astype(np.float32)], fields[0], orders=[1])[0], 0, 1),
+        deform([mask.astype(np.uint8)], fields[1], orders=[0])[0],
     )
-
-
-def _deformed(plane: np.ndarray, field: np.ndarray, order: int) -> np.ndarray:
-    return np.asarray(elasticdeform.deform_grid(plane, field, order=order, mode="mirror"))
 
 
 def as_it_is(image: np.ndarray) -> np.ndarray:

@@ -1,11 +1,18 @@
 """Peers do the same work as we do, and one that is missing is named."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from tests.benchmarks.test_benchmarks import TINY
+from tests.benchmarks.test_benchmarks import ROW, TINY
+from unet2015 import benchmarks
 from unet2015.benchmarks import cuda, peers
 from unet2015.benchmarks.pages import benchmarks_page
+from unet2015.benchmarks.timing import Benchmark, Timed, benchmark_record
 from unet2015.deformation import random_displacement
 
 
@@ -31,8 +38,13 @@ class Inferers:
     sliding_window_inference = staticmethod(sliding_window)
 
 
+def all_but(missing: str) -> Callable[[str], object]:
+    """`peers.installed` where one package is not."""
+    return lambda package: None if package == missing else package
+
+
 def test_what_is_missing_is_named_and_the_others_are_measured(monkeypatch):
-    monkeypatch.setattr(peers, "installed", lambda package: None)
+    monkeypatch.setattr(peers, "installed", all_but("monai"))
     found = peers.augment(size_px=48, repeats=1)
     assert [row.plain.split()[0].rstrip(":") for row in found.rows] == [
         "elasticdeform",
@@ -40,12 +52,29 @@ def test_what_is_missing_is_named_and_the_others_are_measured(monkeypatch):
     ]
     assert all(row.ratio for row in found.rows)
     assert "monai: not installed: pip install monai" in found.notes
+    monkeypatch.setattr(peers, "installed", lambda package: None)
+    none = peers.augment(size_px=48)
+    assert [note.partition(":")[0] for note in none.notes[1:]] == [
+        *("elasticdeform", "scikit-image", "monai"),
+    ]
+    assert none.rows == []
     none = peers.predict("cpu", config=TINY, size_px=48)
     assert (none.rows, none.notes) == ([], ["monai: not installed: pip install monai"])
 
 
+def test_no_benchmark_needs_its_peers_before_they_are_measured():
+    """As on a machine where they are not, or do not load."""
+    code = (
+        "import sys\n"
+        "for name in ('elasticdeform', 'monai', 'dask', 'distributed', 'ctc_metrics'):\n"
+        "    sys.modules[name] = None\n"
+        "import unet2015.benchmarks, unet2015.__main__\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_other_work_is_no_comparison(monkeypatch):
-    monkeypatch.setattr(peers, "installed", lambda package: None)
+    monkeypatch.setattr(peers, "installed", all_but("monai"))
     monkeypatch.setattr(peers, "by_scikit_image", lambda planes, _: planes)
     with pytest.raises(ValueError, match=r"scikit-image.*: no comparison"):
         peers.augment(size_px=48, repeats=1)
@@ -76,21 +105,69 @@ def test_monai_itself():
 def test_the_gpu_s_rows_are_named_where_they_were_not_run():
     page = benchmarks_page([])
     (line,) = [text for text in page.splitlines() if text.startswith("On cuda: not run: ")]
-    assert line.count("training step, ") == 9
+    assert line.count("training step, ") == 12
     for work in cuda.WORKS:
         assert work in line
 
 
+def test_rows_that_a_cut_off_benchmark_lacks_are_named():
+    first, second, *others = cuda.WORKS
+    found = Benchmark([Timed(first, 1.0)], [f"{second}: not run: too large"])
+    record = benchmark_record("train", "cuda:1", found)
+    assert f"- not run: {'; '.join(others)}\n" in benchmarks_page([record])
+
+
 def test_the_gpu_s_benchmark_measures_what_the_device_has():
-    found = cuda.benchmark("cpu", config=TINY, repeats=1, ways=("none", "cuda_graph"))
+    """Here a CPU; what is kept after each row is what there is by then, in the order of WORKS."""
+    kept: list[Benchmark] = []
+    found = cuda.benchmark(
+        "cpu", config=TINY, repeats=1, ways=("none", "cuda_graph"), so_far=kept.append
+    )
     names = [row.work for row in found.rows]
-    assert names == [work for work in cuda.WORKS if "eager" in work or "tile" in work]
-    assert all(row.ratio and row.share_of_limit for row in found.rows[:3])
-    assert sum("not run: compile = 'cuda_graph'" in note for note in found.notes) == 3
+    assert names == [work for work in cuda.WORKS if "eager" in work]
+    assert all(row.ratio and row.share_of_limit for row in found.rows if "step" in row.work)
+    assert sum("not run: compile = 'cuda_graph'" in note for note in found.notes) == 8
+    missing = [note.partition(": not run: ")[0] for note in found.notes if "not run" in note]
+    assert sorted([*names, *missing]) == sorted(w for w in cuda.WORKS if "compiled" not in w)
+    assert len(kept) == len(names) + len(missing)
+    assert kept[-1] == found
+
+
+def test_the_gpu_s_benchmark_measures_what_is_asked_for():
+    found = cuda.benchmark(
+        "cpu", config=TINY, repeats=1, ways=("none",), precisions=("float32", "bfloat16")
+    )
+    assert [row.work for row in found.rows if "step" in row.work] == [
+        *("training step, bfloat16, eager", "training step, float32, eager"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "device", "options", "words"),
+    [
+        ("train", "cpu", {"ways": ["none", "compile"]}, "--ways none compile: .* 'train' on cpu"),
+        ("metrics", "cuda", {"precisions": ["tf32"]}, "--precisions tf32: .* 'metrics' on cuda"),
+    ],
+)
+def test_choices_of_the_gpu_s_benchmark_are_refused_elsewhere(part, device, options, words):
+    with pytest.raises(ValueError, match=words):
+        benchmarks.run(part, device, **options)
+
+
+def test_what_the_gpu_s_benchmark_has_measured_is_on_disk_when_it_is_killed(tmp_path, monkeypatch):
+    def killed(device, *, so_far, **_):
+        so_far(Benchmark([ROW], []))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cuda, "benchmark", killed)
+    with pytest.raises(KeyboardInterrupt):
+        benchmarks.run("train", "cuda", tmp_path / "train_cuda.json")
+    assert json.loads((tmp_path / "train_cuda.json").read_text())["rows"][0]["work"] == ROW.work
 
 
 def test_the_fastest_way_is_said():
-    said = cuda._fastest("tf32", {"eager": 2.0, "CUDA graph": 1.0, "compiled": 1.5})
-    assert said == (
+    times = {"none": 2.0, "cuda_graph": 1.0, "compile": 1.5}
+    rows = [Timed(cuda.step_name("tf32", way), times[way]) for way in times]
+    assert cuda._fastest(rows) == [
         "tf32: the fastest way is CUDA graph (the others take 2.00 × eager, 1.50 × compiled)."
-    )
+    ]

@@ -2,12 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.commands import TINY, run
-from unet2015 import ablation_run, record
+from unet2015 import ablation_run, budget, record
 from unet2015.data import isbi2012, phantom
 
 SCRIPT = "reproduce/ablations.py"
@@ -59,6 +60,20 @@ def test_one_command_runs_compares_and_tabulates(tmp_path, capsys):
     assert [r["arm"] for r in records(tmp_path)] == sorted([*arms, "tta_8", "gelu"])
 
 
+def test_minutes_plan_the_same_steps_for_every_arm(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 1.0)
+    few = ("--folds", 1, 4, "--seeds", 0, "--arms", "no_rotation", "tta_8", "--minutes", 1.5)
+    assert run_tiny(tmp_path, *few) == 0
+    found = records(tmp_path)
+    assert len(found) == 6
+    (steps,) = {record["training"]["steps"] for record in found}
+    plan = found[0]["plan"]
+    assert (plan["steps"], plan["trainings"]) == (steps, 6)
+    # an arm that differs in prediction only trains nothing
+    assert plan["seconds_per_step"] == round(4 / 6, 6)
+    assert 5 < steps < 22
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -67,6 +82,8 @@ def test_one_command_runs_compares_and_tabulates(tmp_path, capsys):
         (("--folds", 7), ["--folds 7", "0 … 4"]),
         (("--seeds", 1, 1), ["--seeds 1 1", "different"]),
         (("--workers", -1), ["--workers -1", "≥ 0"]),
+        (("--workers", 2, "--minutes", 3), ["--minutes 3", "drop --workers"]),
+        (("--compile", "cuda_graph"), ["--compile cuda_graph", "on device cpu"]),
         (("--workers", 2, "--scheduler", "tcp://127.0.0.1:9"), ["--workers 2", "--scheduler"]),
         (("--preset", "paper"), ["ISBI 2012 EM stack not found"]),
         (("--preset", "paper", "--dataset", "phantom"), ["real stack only"]),
@@ -85,21 +102,22 @@ def test_bad_input_is_one_message_and_exit_code_2(tmp_path, capsys, arguments, w
     assert records(tmp_path) == []
 
 
-def test_another_commit_is_refused_before_anything_runs(tmp_path, capsys, monkeypatch):
+def test_another_commit_is_named_and_other_data_are_refused_before_anything_runs(
+    tmp_path, capsys, monkeypatch
+):
     few = ("--folds", 1, "--seeds", 0, "--arms", "tta_8")
     assert run_tiny(tmp_path, *few) == 0
     monkeypatch.setattr(record, "code_version", lambda: COMMIT | {"commit": "b" * 40})
-    # nothing is left to run: the page from the records, as after a fresh clone
-    assert run_tiny(tmp_path, *few) == 0
     more = (*few, "no_dropout")
-    assert run_tiny(tmp_path, *more) == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "aaaaaaaaaaaa, bbbbbbbbbbbb" in message
-    assert "--allow-mixed" in message
-    assert len(records(tmp_path)) == 2
-    assert run_tiny(tmp_path, *more, "--allow-mixed") == 0
+    assert run_tiny(tmp_path, *more) == 0
     page = (tmp_path / "results" / "ablations_phantom.md").read_text()
-    assert "**Mixed records** (--allow-mixed)" in page
+    assert "Code: commit aaaaaaaaaaaa: 2 run(s); commit bbbbbbbbbbbb: 1 run(s)." in page
+    other = replace(SMALL, hashes={"train-volume.tif": "00"})
+    monkeypatch.setattr(phantom, "phantom_stack", lambda seed: other)
+    capsys.readouterr()
+    assert run_tiny(tmp_path, *more) == 2
+    assert "made on other data" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert len(records(tmp_path)) == 3
 
 
 def test_an_unreachable_scheduler_is_one_message(tmp_path, capsys, monkeypatch):
@@ -112,5 +130,5 @@ def test_an_unreachable_scheduler_is_one_message(tmp_path, capsys, monkeypatch):
 def test_the_help_teaches(capsys):
     assert run(SCRIPT, "--help") == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    for word in ("--arms", "--scheduler", "--allow-mixed", "One difference", "--training.steps"):
+    for word in ("--arms", "--scheduler", "One difference", "--training.steps"):
         assert word.lower() in text.lower()

@@ -14,6 +14,7 @@ import torch
 
 from tests.cell_tracking_set import ANNOTATED, FRAMES, go_offline, make_set
 from tests.commands import ROOT, TINY, run
+from unet2015 import budget
 from unet2015.checkpoint import WEIGHTS
 from unet2015.config import as_dict
 from unet2015.data import cell_tracking
@@ -51,6 +52,17 @@ def run_tiny(folder: Path, data: Path | None, *arguments: object) -> int:
 def records(folder: Path) -> list[dict]:
     paths = sorted((folder / "results" / "runs").glob("*.json"))
     return [json.loads(path.read_text()) for path in paths]
+
+
+def test_minutes_plan_the_same_steps_for_all_parts(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 1.0)
+    assert run_tiny(tmp_path, data, "--minutes", 1) == 0
+    found = records(tmp_path)
+    assert len(found) == 4
+    (steps,) = {record["training"]["steps"] for record in found}
+    assert {record["plan"]["steps"] for record in found} == {steps}
+    assert found[0]["plan"]["trainings"] == 4
+    assert 4 < steps < 15
 
 
 def test_one_command_runs_both_sets_in_both_directions(tmp_path, data, capsys):

@@ -7,16 +7,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import experiments
 from tests.commands import ROOT, TINY, run
+from unet2015 import budget, em
 from unet2015.checkpoint import WEIGHTS, load_checkpoint
 from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 from unet2015.data import isbi2012, phantom
 from unet2015.data.tiff import read_stack, write_stack
+from unet2015.run_folder import train_once
+from unet2015.stopping import TrainingStopped
 
 SCRIPT = "reproduce/em_challenge.py"
 REAL = Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012"
@@ -114,9 +118,69 @@ def test_several_folds_are_pooled_and_submit_scores_the_test_volume(tmp_path):
     assert read_stack(submitted).shape == (2, 64, 64)
 
 
+def test_the_test_volume_alone(tmp_path, capsys):
+    assert run_tiny(tmp_path, "--folds", "--submit") == 0
+    (record,) = records(tmp_path)
+    assert (record["folds"], record["pooled"]) == ({}, None)
+    assert record["test_volume"]["trained_on"] == list(range(10))
+    page = (tmp_path / "results" / "em_challenge_phantom.md").read_text()
+    assert f"{record['test_volume']['scores']['rand_error']['value']:.4f}" in page
+    assert run_tiny(tmp_path, "--folds") == 2
+    assert "--folds (none given)" in capsys.readouterr().err
+
+
+def steps_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 1.0)
+
+
+def test_minutes_plan_the_steps_of_all_parts_and_a_run_that_was_cut_off_keeps_them(
+    tmp_path, monkeypatch, capsys
+):
+    steps_of_a_second(monkeypatch)
+    command = ("--folds", 0, 4, "--submit", "--minutes", 1)
+
+    def stop(step: int) -> None:
+        if step == 5:
+            raise TrainingStopped("the lease is over")
+
+    def stopped(*given: Any, **options: Any):
+        return train_once(*given, **options, on_step=stop)
+
+    monkeypatch.setattr(em, "train_once", stopped)
+    assert run_tiny(tmp_path, *command) == 1
+    planned = re.search(
+        r"planned for 1 minutes: (\d+) steps of 1 s in each of 3", capsys.readouterr().out
+    )
+    assert planned is not None
+    steps = int(planned[1])
+    assert 5 < steps < 20  # 57.6 s, less what was measured and kept back for three parts
+    monkeypatch.setattr(em, "train_once", train_once)
+    monkeypatch.setattr(budget, "seconds_per_step", None)  # measured once
+    assert run_tiny(tmp_path, *command) == 0
+    (record,) = records(tmp_path)
+    assert record["config"]["training"]["steps"] == record["plan"]["steps"] == steps
+    assert {part["training"]["steps"] for part in record["folds"].values()} == {steps}
+    assert record["test_volume"]["training"]["steps"] == steps
+    page = (tmp_path / "results" / "em_challenge_phantom.md").read_text()
+    assert f"planned for 1 minutes: {steps} steps of 1 s in each of 3 training(s)" in page
+    assert run_tiny(tmp_path, *command) == 0
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_too_few_minutes_are_refused_with_the_least_that_works(tmp_path, monkeypatch, capsys):
+    steps_of_a_second(monkeypatch)
+    assert run_tiny(tmp_path, "--minutes", 0.05) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    least = re.search(r"too little for 1 training\(s\).* works here is --minutes ([\d.]+),", error)
+    assert least is not None
+    assert run_tiny(tmp_path, "--minutes", float(least[1]) + 0.05) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--minutes", 0), ["--minutes 0", "> 0"]),
+        (("--training.precision", "tf32"), ["'tf32' on device cpu", "'float32'"]),
         (("--preset", "paper"), ["ISBI 2012 EM stack not found", "three ways"]),
         (("--preset", "paper", "--phantom"), ["--phantom", "real stack only", "quick"]),
         (("--folds", 7), ["--folds 7", "0 … 4"]),

@@ -161,6 +161,23 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, capsys, monke
     assert cut["training"]["final_loss"] == whole["training"]["final_loss"]
 
 
+def test_minutes_shorten_every_arm_by_the_same_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(reimplementation, "seconds_per_step", lambda *given, **way: 100.0)
+    assert run_tiny(tmp_path, "go_logo", "--minutes", 5) == 0
+    found = records(tmp_path)
+    assert found.keys() == {"published", "mended"}
+    share = found["mended"]["plan"]["share"]
+    assert 0 < share < 1
+    page = (tmp_path / "results" / "reimplementations.md").read_text()
+    for name, record in found.items():
+        assert record["plan"]["share"] == share
+        assert record["epochs"] == share  # of one epoch
+        assert f"`{name}`: {share:g} of 1 epochs" in page
+    again = {p: p.stat().st_mtime_ns for p in (tmp_path / "results" / "runs").iterdir()}
+    assert run_tiny(tmp_path, "go_logo", "--minutes", 5) == 0
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "results" / "runs").iterdir()} == again
+
+
 def test_a_run_without_its_record_is_judged_again_and_not_trained(tmp_path):
     assert run_tiny(tmp_path, "go_logo", "--arms", "mended") == 0
     first = records(tmp_path)["mended"]

@@ -10,6 +10,8 @@ counterparts too (`peers`), where they are installed. `reproduce/tables.py` make
 results/ from the JSON records.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from unet2015.benchmarks import cuda, metrics, peers, pipeline, predict, train
@@ -19,26 +21,57 @@ from unet2015.benchmarks.timing import (
     benchmark_record,
     write_benchmark,
 )
+from unet2015.cuda_step import Compile
 from unet2015.numerics import numerics
 
 
-def run(part: str, device: str, json: Path | None = None) -> None:
-    """Run the benchmark of one part, print its table, and write its record to `json`."""
+def run(
+    part: str,
+    device: str,
+    json: Path | None = None,
+    *,
+    ways: Sequence[Compile] = (),
+    precisions: Sequence[cuda.Precision] = (),
+) -> None:
+    """Run the benchmark of one part, print its table, and write its record to `json`.
+
+    ways, precisions: those to measure, none for all, in part 'train' on CUDA; ValueError elsewhere.
+    There the record is written after each row, so that a run that is killed has not run in vain.
+    """
+    on_cuda = part == "train" and device.startswith("cuda")
+    for option, given in (("--ways", ways), ("--precisions", precisions)):
+        if given and not on_cuda:
+            where = f"part {part!r} on {device}"
+            raise ValueError(
+                f"{option} {' '.join(given)}: only for part 'train' on CUDA, not {where}"
+            )
     if part not in ("train", "predict"):
         device = "cpu"  # the others compute there whatever is at hand
+    steps = partial(train.benchmark, device)
+    if on_cuda:
+        steps = partial(
+            *(cuda.benchmark, device),
+            ways=ways or tuple(cuda.WAYS),
+            precisions=precisions or cuda.PRECISIONS,
+            so_far=lambda found: _write(part, device, found, json),
+        )
     works = {
-        "train": lambda: (cuda if device.startswith("cuda") else train).benchmark(device),
+        "train": steps,
         "predict": lambda: _predict(device),
         "augment": lambda: _together(pipeline.augment(), peers.augment()),
         "weight-map": pipeline.weight_map,
         "metrics": metrics.benchmark,
     }
     found = works[part]()
-    record = benchmark_record(part, device, found)
+    _write(part, device, found, json)
     print(as_markdown(found.rows), *(f"- {note}" for note in found.notes), sep="\n")
     if json is not None:
-        write_benchmark(json, record)
         print(json)
+
+
+def _write(part: str, device: str, found: Benchmark, json: Path | None) -> None:
+    if json is not None:
+        write_benchmark(json, benchmark_record(part, device, found))
 
 
 def _predict(device: str) -> Benchmark:

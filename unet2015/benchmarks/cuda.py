@@ -1,33 +1,52 @@
 """The training step on a CUDA device: precisions, ways to start a step, tiles of the device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from unet2015.augmentation import TrainingTile
-from unet2015.batches import Batch, collate
+from unet2015.batches import Batch, batches, collate
 from unet2015.benchmarks.timing import Benchmark, Timed, seconds
 from unet2015.benchmarks.train import step_flop
 from unet2015.config import ExperimentConfig
 from unet2015.cuda_step import WARM_UP_STEPS, Compile, fast_step
+from unet2015.cuda_streams import made_aside
+from unet2015.device_augmentation import DeviceTiles, MakeTiles
 from unet2015.loss import weighted_cross_entropy
 from unet2015.model import UNet, valid_output_size
 from unet2015.numerics import numerics
 from unet2015.samples import SampleTiles
-from unet2015.training import new_run, train_step
+from unet2015.training import new_run
 from unet2015.training_step import on_device
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
-WAYS: dict[Compile, str] = {"none": "eager", "compile": "compiled", "cuda_graph": "CUDA graph"}
-WORKS = (
-    *(f"training step, {precision}, {way}" for precision in PRECISIONS for way in WAYS.values()),
-    "training tile made on the device",
+PRECISIONS: tuple[Precision, ...] = ("bfloat16", "tf32", "float32")
+WAYS: dict[Compile, str] = {
+    "cuda_graph": "CUDA graph",
+    "none": "eager",
+    "compiled_graph": "compiled CUDA graph",
+    "compile": "compiled",
+}
+FIRST: tuple[tuple[Precision, Compile], ...] = (
+    ("bfloat16", "cuda_graph"),
+    ("bfloat16", "none"),
+    ("tf32", "cuda_graph"),
+    ("float32", "none"),
 )
-"""The rows, for the page to name where they were not run."""
+"""The steps that are measured first, so that a benchmark which is cut off leaves most of what it is
+for (our choice)."""
+STEPS: tuple[tuple[Precision, Compile], ...] = (
+    *FIRST,
+    *((p, w) for w in WAYS for p in PRECISIONS if (p, w) not in FIRST),
+)
+TILES: tuple[MakeTiles, ...] = ("graph", "eager")
+AT_ONCE = (2, 3, 4)
+"""Numbers of runs that share the device (our choice)."""
 BURST = 10
 """Steps that are started before the clock waits for the device, as in training (our choice: half
 the steps between two rows of the history)."""
@@ -60,37 +79,86 @@ def benchmark(
     config: ExperimentConfig | None = None,
     repeats: int = 5,
     ways: Sequence[Compile] = tuple(WAYS),
+    precisions: Sequence[Precision] = PRECISIONS,
+    so_far: Callable[[Benchmark], None] = lambda found: None,
 ) -> Benchmark:
     """The full-size step, channels-last, in each precision and way, beside the plain loop.
 
     The plain loop is PyTorch as it comes: NCHW, float32 with TF32 convolutions, no choice of
     algorithm by time, the loss read in every step. The limit is the rate of a large matrix product
-    of the same precision, measured in the same run. Then a training tile made on the device, and
-    its share of the fastest step. A way that fails leaves a note in place of its row.
+    of the same precision, measured in the same run. Besides, tiles made on the device, alone and
+    with the step, and several runs at once. The rows that matter most come first; `so_far` is
+    given what there is after each. A row that fails leaves a note in its place.
     """
-    config = config or ExperimentConfig()
-    work = _work(config, device, repeats)
-    flop = step_flop(config, _first_tile(work))
+    work = _work(config or ExperimentConfig(), device, repeats)
     plain_s = work.seconds(_plain_step(work))
+    flop = step_flop(work.config, work.tiles[0])
     rows, notes = [], [f"Times are of one step among {BURST} that are queued at once."]
-    for precision in PRECISIONS:
-        ceiling = matrix_rate(precision, device)
-        found: dict[str, float] = {}
-        for way in ways:
-            try:
-                step_s, peak = _step_seconds(work, precision, way)
-            except (RuntimeError, ValueError) as error:
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                notes.append(f"training step, {precision}, {WAYS[way]}: not run: {reason}")
-                continue
-            found[WAYS[way]] = step_s
-            rows.append(_row(precision, way, step_s, plain_s, flop, ceiling, peak))
-        if found:
-            notes.append(_fastest(precision, found))
-    fastest = min((row.ours_s for row in rows), default=plain_s)
-    return Benchmark([*rows, _tile_row(work, fastest)], notes)
+    found = Benchmark(rows, notes)
+    for name, measure in _jobs(work, ways, precisions, plain_s, flop):
+        try:
+            rows.append(measure(name))
+        except (RuntimeError, ValueError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            notes.append(f"{name}: not run: {reason}")
+        found = Benchmark(rows, [*notes, *_fastest(rows)])
+        so_far(found)
+    return found
 
 
+Job = tuple[str, Callable[[str], Timed]]
+"""The name of a row, and what measures it."""
+
+
+def _jobs(
+    work: _Work,
+    ways: Sequence[Compile],
+    precisions: Sequence[Precision],
+    plain_s: float,
+    flop: float,
+) -> Iterator[Job]:
+    """What is to be measured, in the order of what it is worth."""
+    asked = [key for key in STEPS if key[0] in precisions and key[1] in ways]
+    steps: dict[tuple[Precision, Compile], Job] = {
+        key: (step_name(*key), partial(_step_row, work, *key, plain_s=plain_s, flop=flop))
+        for key in asked
+    }
+    yield from (steps.pop(key) for key in FIRST if key in steps)
+    yield from ((tile_name(make), partial(_tile_row, work, make)) for make in TILES)
+    if FIRST[0] in asked:
+        for beside in (True, False):
+            yield with_tile_name(beside), partial(_with_tile_row, work, beside)
+        yield from ((at_once_name(count), partial(_at_once_row, work, count)) for count in AT_ONCE)
+    yield from steps.values()
+
+
+def step_name(precision: Precision, way: Compile) -> str:
+    return f"training step, {precision}, {WAYS[way]}"
+
+
+def tile_name(make: MakeTiles) -> str:
+    return f"training tile made on the device, {'CUDA graph' if make == 'graph' else make}"
+
+
+def with_tile_name(beside: bool) -> str:
+    return f"step and tile, bfloat16, CUDA graphs, {'side by side' if beside else 'in turn'}"
+
+
+def at_once_name(count: int) -> str:
+    return f"a step of {count} runs at once, bfloat16, CUDA graphs"
+
+
+WORKS = (
+    *(step_name(*key) for key in FIRST),
+    *map(tile_name, TILES),
+    *map(with_tile_name, (True, False)),
+    *map(at_once_name, AT_ONCE),
+    *(step_name(*key) for key in STEPS[len(FIRST) :]),
+)
+"""The rows, for the page to name where they were not run."""
+
+
+@cache
 def matrix_rate(precision: Precision, device: str) -> float:
     """FLOP/s of a large matrix product in this precision: what the device can do at most."""
     side = MATRIX if device.startswith("cuda") else 512
@@ -101,22 +169,18 @@ def matrix_rate(precision: Precision, device: str) -> float:
     return BURST * 2 * side**3 / burst
 
 
-def _row(
-    precision: Precision,
-    way: Compile,
-    step_s: float,
-    plain_s: float,
-    flop: float,
-    ceiling: float,
-    peak: float | None,
+def _step_row(
+    work: _Work, precision: Precision, way: Compile, name: str, *, plain_s: float, flop: float
 ) -> Timed:
+    ceiling = matrix_rate(precision, work.device)
+    step_s, peak = _step_seconds(work, precision, way)
     remarks = [
         f"{flop / step_s / 1e12:.3g} of {ceiling / 1e12:.3g} TFLOP/s, the rate of a matrix product"
     ]
     if peak is not None:
         remarks.append(f"peak memory {peak:.2f} GiB")
     return Timed(
-        f"training step, {precision}, {WAYS[way]}",
+        name,
         step_s,
         plain_s,
         "PyTorch's defaults: NCHW, TF32 convolutions, eager",
@@ -126,32 +190,44 @@ def _row(
     )
 
 
-def _fastest(precision: str, found: dict[str, float]) -> str:
-    """Which way is the fastest in a precision, and by how much."""
-    best = min(found, key=found.__getitem__)
-    others = [f"{found[way] / found[best]:.2f} × {way}" for way in found if way != best]
-    against = f" (the others take {', '.join(others)})" if others else ""
-    return f"{precision}: the fastest way is {best}{against}."
+def _fastest(rows: Sequence[Timed]) -> list[str]:
+    """Which way is the fastest in each precision, and by how much."""
+    times, said = {row.work: row.ours_s for row in rows}, []
+    for precision in PRECISIONS:
+        names = {WAYS[way]: step_name(precision, way) for way in WAYS}
+        found = {way: times[name] for way, name in names.items() if name in times}
+        if not found:
+            continue
+        best = min(found, key=found.__getitem__)
+        others = [f"{found[way] / found[best]:.2f} × {way}" for way in found if way != best]
+        against = f" (the others take {', '.join(others)})" if others else ""
+        said.append(f"{precision}: the fastest way is {best}{against}.")
+    return said
 
 
 def _step_seconds(work: _Work, precision: Precision, way: Compile) -> tuple[float, float | None]:
     """Seconds of a step, and the peak of PyTorch's memory in GiB (None on the CPU)."""
-    settings = replace(
-        work.config.training, precision="bfloat16" if precision == "bfloat16" else "float32"
-    )
-    config = replace(work.config, training=settings)
     cuda = work.device.startswith("cuda")
     if cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(work.device)
     with numerics(work.device, tf32=precision == "tf32"):
-        run = new_run(config, 0, torch.device(work.device), {})
-        step = train_step if way == "none" else fast_step(run, way)
+        take = _steps(work, precision, way)
         for _ in range(WARM_UP_STEPS + 1):
-            step(run, work.batch)
-        found = work.seconds(lambda: step(run, work.batch))
+            take(work.batch)
+        found = work.seconds(lambda: take(work.batch))
     # reserved, not allocated: a graph keeps its memory between replays
     return found, torch.cuda.max_memory_reserved(work.device) / _GIB if cuda else None
+
+
+def _steps(work: _Work, precision: Precision, way: Compile) -> Callable[[Batch], Tensor]:
+    """The steps of a new run."""
+    settings = replace(
+        work.config.training, precision="bfloat16" if precision == "bfloat16" else "float32"
+    )
+    run = new_run(replace(work.config, training=settings), 0, torch.device(work.device), {})
+    step = fast_step(run, way)
+    return lambda batch: step(run, batch)
 
 
 def _plain_step(work: _Work) -> Callable[[], float]:
@@ -173,17 +249,49 @@ def _plain_step(work: _Work) -> Callable[[], float]:
     return step
 
 
-def _tile_row(work: _Work, step_s: float) -> Timed:
-    """One tile of the paper's augmentation, on the device, in the stream that trains."""
-    tiles = work.tiles.on(work.device)
+def _tile_row(work: _Work, make: MakeTiles, name: str) -> Timed:
+    """One tile of the paper's augmentation, on the device, while nothing else runs there."""
+    tiles = work.tiles.on(work.device, make)
     numbers = iter(range(10**9))
-    each = work.seconds(lambda: tiles[next(numbers)])
-    return Timed(
-        WORKS[-1],
-        each,
-        remark=f"{each / step_s:.1%} of the fastest step, in which it is contained when training "
-        "with augment_on = 'device'",
-    )
+    return Timed(name, work.seconds(lambda: tiles[next(numbers)]))
+
+
+def _with_tile_row(work: _Work, beside: bool, name: str) -> Timed:
+    """A step with the tile that it learns from: made as in `training.train`, or in its stream."""
+    with numerics(work.device):
+        take = _steps(work, *FIRST[0])
+        tiles: DeviceTiles = work.tiles.on(work.device)
+        ahead = batches(tiles, 0, 10**4, work.config.training.batch_size, workers=0)
+        if beside:
+            ahead = made_aside(ahead, torch.device(work.device))
+        with closing(ahead):
+            for _ in range(WARM_UP_STEPS + 1):
+                take(next(ahead))
+            return Timed(name, work.seconds(lambda: take(next(ahead))))
+
+
+def _at_once_row(work: _Work, count: int, name: str) -> Timed:
+    """A step of one of `count` runs that share the device, beside the step of a run alone.
+
+    Each has its graph and its stream; one thread starts them in turns. That is what the device can
+    do at most: the runs share the generator of drop-out, so that they are good for timing only.
+    """
+    with numerics(work.device):
+        runs = [_steps(work, *FIRST[0]) for _ in range(count)]
+        streams = [torch.cuda.Stream(work.device) for _ in runs]
+        for stream in streams:  # the weights of all must be there
+            stream.wait_stream(torch.cuda.current_stream(work.device))
+
+        def step(first: int) -> None:
+            for stream, take in zip(streams[:first], runs[:first], strict=True):
+                with torch.cuda.stream(stream):
+                    take(work.batch)
+
+        for _ in range(WARM_UP_STEPS + 1):
+            step(count)
+        alone_s = work.seconds(lambda: step(1))
+        each_s = work.seconds(lambda: step(count)) / count
+    return Timed(name, each_s, alone_s, "a step of one of them alone")
 
 
 def _work(config: ExperimentConfig, device: str, repeats: int) -> _Work:
@@ -201,7 +309,3 @@ def _work(config: ExperimentConfig, device: str, repeats: int) -> _Work:
     )
     batch = collate([tiles[k] for k in range(config.training.batch_size)])
     return _Work(config, tiles, on_device(batch, torch.device(device)), device, repeats)
-
-
-def _first_tile(work: _Work) -> TrainingTile:
-    return work.tiles[0]

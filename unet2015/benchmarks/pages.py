@@ -57,6 +57,15 @@ def _not_run(part: str, device: str) -> str:
     return f"On {device}: not run{works}."
 
 
+def _missing(record: Record) -> list[str]:
+    """The rows that a record lacks without a note of why: it was cut off, or not asked for them."""
+    if record["part"] != "train" or not record["device"].startswith("cuda"):
+        return []
+    said = {row["work"] for row in record["rows"]}
+    said |= {note.partition(": ")[0] for note in record["notes"]}
+    return [work for work in WORKS if work not in said]
+
+
 def summary(records: Sequence[Record]) -> str:
     """The headline rows of all benchmarks, as Markdown."""
     lines = []
@@ -88,6 +97,8 @@ def _section(record: Record) -> list[str]:
         f"- Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']}",
         *(f"- {note}" for note in record["notes"]),
     ]
+    if missing := _missing(record):
+        about.append(f"- not run: {'; '.join(missing)}")
     return [f"### {record['device']}", as_markdown(_rows(record)), "\n".join(about)]
 
 

@@ -1,17 +1,16 @@
 """The same work by other packages: elasticdeform, scikit-image and MONAI beside ours.
 
-MONAI is no dependency: what is not installed is said in a note, and the other rows are measured.
+They are imported where they are measured: what is not installed, or does not load beside the other
+packages, is said in a note, and the other rows are measured.
 """
 
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-import elasticdeform
 import numpy as np
 import torch
 from scipy import ndimage
-from skimage.transform import warp
 from torch import Tensor
 
 from unet2015.benchmarks.timing import Benchmark, Timed, side_by_side
@@ -25,6 +24,8 @@ ANGLE_DEG = 30.0
 """Of the rotation in every row (our choice: one that is no right angle)."""
 ORDERS = (3, 0, 1)
 """Spline orders of image, labels and weights (`config.AugmentationConfig`)."""
+DEFORMING = {"elasticdeform": "elasticdeform", "skimage.transform": "scikit-image"}
+"""The packages that deform as we do: their modules, and what they are called to pip."""
 TOLERANCE = 1e-3
 """How far images and weights may differ from ours for the work to count as the same."""
 
@@ -33,7 +34,7 @@ def installed(package: str) -> Any:
     """The package, or None if it is not installed or does not fit the others here."""
     try:
         return import_module(package)
-    except ImportError:
+    except (ImportError, AttributeError, ValueError):  # as wheels for another NumPy raise them
         return None
 
 
@@ -61,10 +62,14 @@ def augment(*, size_px: int = 512, repeats: int = 5) -> Benchmark:
 
     expected, work = ours(), f"image, labels and weights of {size_px} × {size_px} px, deformed"
     rows, notes = [], ["Peers deform the whole slice, and so do we in these rows."]
-    for name, deformed in (
+    peers = (
         ("elasticdeform alone, the rotation as an affine map", by_elasticdeform),
         ("scikit-image: the field by SciPy, three warps", by_scikit_image),
-    ):
+    )
+    for (module, package), (name, deformed) in zip(DEFORMING.items(), peers, strict=True):
+        if installed(module) is None:
+            notes.append(missing(package))
+            continue
         theirs: Callable[[], list[np.ndarray]] = lambda do=deformed: do(planes, displacement)  # noqa: E731
         _require_equal(theirs(), expected, name)
         ours_s, plain_s = side_by_side(ours, theirs, repeats=repeats)
@@ -80,7 +85,7 @@ def by_elasticdeform(planes: list[np.ndarray], displacement: np.ndarray) -> list
     """The planes by elasticdeform itself, as a user of it would call it."""
     turn, centre = _turn(planes[0].shape)
     affine = np.column_stack([turn, centre - turn @ centre])
-    deform_grid: Any = elasticdeform.deform_grid  # its types know one image only
+    deform_grid = import_module("elasticdeform").deform_grid
     return deform_grid(planes, displacement, order=list(ORDERS), mode="mirror", affine=affine)
 
 
@@ -95,6 +100,7 @@ def by_scikit_image(planes: list[np.ndarray], displacement: np.ndarray) -> list[
     turn, centre = _turn(hw)
     centre = centre[:, None, None]
     where = np.tensordot(turn.T, grid - centre, 1) + centre + field  # from output back to input
+    warp = import_module("skimage.transform").warp
     return [
         warp(plane, where, order=order, mode="reflect", clip=False, preserve_range=True)
         for plane, order in zip(planes, ORDERS, strict=True)

@@ -1,0 +1,67 @@
+"""Runs in words: what pages and commands say of their settings, code, plan and time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Record = Mapping[str, Any]
+
+OPEN = "paper"
+"""The preset whose number of steps and precision are no part of it: the paper states neither."""
+
+
+def preset_in_words(record: Record, arm: str = "") -> str:
+    """The preset of a run, with its arm; of `OPEN`, with number of steps and precision.
+
+    >>> training = {"steps": 20000, "precision": "bfloat16"}
+    >>> preset_in_words({"preset": "paper", "config": {"training": training}}, "no_elastic")
+    '`paper no_elastic`, 20000 steps in bfloat16'
+    """
+    name = "`" + f"{record['preset']} {arm}".strip() + "`"
+    if record["preset"] != OPEN:
+        return name
+    training = record["config"]["training"]
+    return f"{name}, {training['steps']} steps in {training['precision']}"
+
+
+def commit_in_words(record: Record) -> str:
+    """The commit that made a record, and whether the code was changed since.
+
+    >>> commit_in_words({"commit": "c" * 40, "dirty": True})
+    'commit cccccccccccc, with uncommitted changes'
+    >>> commit_in_words({"commit": "c" * 40, "dirty": None})
+    'commit cccccccccccc (a copy without its repository)'
+    """
+    if not record["commit"]:
+        return "not under version control"
+    told = {True: ", with uncommitted changes", None: " (a copy without its repository)"}
+    return f"commit {record['commit'][:12]}{told.get(record['dirty'], '')}"
+
+
+def plan_in_words(plan: Mapping[str, Any]) -> str:
+    """A plan of --minutes (`budget`).
+
+    >>> plan_in_words({"minutes": 5.0, "steps": 20480, "trainings": 5, "seconds_per_step": 0.0024,
+    ...                "seconds_beside": 31.4})
+    'planned for 5 minutes: 20480 steps of 2.4 ms in each of 5 training(s), 31.4 s for the rest'
+    """
+    if "steps" in plan:
+        what = f"{plan['steps']} steps of {duration(plan['seconds_per_step'])} in each"
+    else:
+        what = f"{plan['share']:.1%} of the steps of each"
+    return (
+        f"planned for {plan['minutes']:g} minutes: {what} of {plan['trainings']} training(s), "
+        f"{duration(plan['seconds_beside'])} for the rest"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use.
+
+    >>> duration(0.0024), duration(90), duration(5400), duration(300_000)
+    ('2.4 ms', '90 s', '90 min', '83.3 h')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
