@@ -6,15 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.commands import ROOT
 from unet2015.config import ModelConfig, PredictionConfig
 from unet2015.memory import (
     HELD,
+    MOST_TILES,
     image_memory_bytes,
     memory_statement,
     prediction_memory_bytes,
     stack_memory_bytes,
+    tiles_that_fit,
 )
 from unet2015.tiling import choose_tiling
 
@@ -45,6 +48,27 @@ def test_it_depends_on_the_tile_and_not_on_the_number_of_tiles():
     assert prediction_memory_bytes(model, many) == prediction_memory_bytes(model, few)
 
 
+def test_tiles_together_take_a_share_of_a_gpus_free_memory(monkeypatch):
+    model, gpu = ModelConfig(), torch.device("cuda")
+    tiling = choose_tiling((388, 388), model, 572)
+    one = prediction_memory_bytes(model, tiling)
+
+    def fit(free, reserved=0, allocated=0):
+        for name, value in {
+            "mem_get_info": (free, 0),
+            "memory_reserved": reserved,
+            "memory_allocated": allocated,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+        return tiles_that_fit(model, tiling, "float32", gpu)
+
+    assert fit(0) == 1
+    assert fit(6.5 * one) == 3
+    assert fit(2.5 * one, reserved=5 * one, allocated=one) == 3
+    assert fit(1000 * one) == MOST_TILES
+    assert tiles_that_fit(model, tiling, "float32", torch.device("cpu")) == 1
+
+
 @pytest.mark.parametrize(
     ("averaging", "planes"),
     [
@@ -63,7 +87,8 @@ def test_an_image_by_hand(averaging, planes):
 
 def test_rotated_images_are_larger():
     config = PredictionConfig(averaging="rotations7")
-    turned = image_memory_bytes(ModelConfig(), config, (1, 3001)) / 4 - 3 * 3001
+    # the image, its spline coefficients, and the sum
+    turned = image_memory_bytes(ModelConfig(), config, (1, 3001)) / 4 - 4 * 3001
     # turned by 360° / 7 = 51.43°, the nearest to 45°, a line spans the largest rectangle
     assert turned / 5 == pytest.approx(3000 * 0.62349 * 3000 * 0.78183, rel=0.003)
 

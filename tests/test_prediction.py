@@ -1,13 +1,13 @@
-"""Tiled prediction against the whole image; averaged views against doing it by hand."""
+"""Tiled prediction against the whole image; averaged views against doing it by hand; on a GPU."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import rotate
 
 from unet2015.config import ModelConfig, PredictionConfig
 from unet2015.model import CELL, UNet, smallest_valid_input
-from unet2015.prediction import predict_image, predict_stack, tiled_scores, views
+from unet2015.numerics import numerics
+from unet2015.prediction import predict_image, predict_stack, tiled_scores
 
 
 def network(**options: object) -> UNet:
@@ -94,16 +94,6 @@ def test_one_score_gives_the_sigmoid() -> None:
     assert np.array_equal(plane, found[CELL])
 
 
-def test_eight_views_are_the_eight_symmetries() -> None:
-    image = noise(1, 6, 9)
-    seen = set()
-    for view in views("dihedral8", (6, 9)):
-        turned = view.forward(image)
-        seen.add((turned.shape, turned.tobytes()))
-        assert np.array_equal(view.back(turned), image)
-    assert len(seen) == 8
-
-
 def test_four_flips_of_the_scores_by_hand() -> None:
     """As in the authors' release: identity, left-right, up-down, both; scores, then softmax."""
     net, image = network(), noise(1, 30, 42)
@@ -138,34 +128,6 @@ def test_average_over_eight_views_by_hand(average_of: str) -> None:
     assert np.abs(predict_image(net, image, config) - expected).max() < 1e-5
 
 
-def test_seven_views_are_rotations_by_sevenths_of_the_circle() -> None:
-    """The middle of each view against SciPy's own `rotate`, which turns about the centre too."""
-    image = np.stack([np.hypot(*np.mgrid[-40:41, -40:41]) / 80])  # smooth, with a bump off centre
-    image[0, 20:40, 50:60] += 0.3
-    image = np.clip(image, 0, 1).astype(np.float32)
-    all_views = views("rotations7", (81, 81))
-    assert len(all_views) == 7
-    assert all_views[0].forward(image) is image
-    for k, view in enumerate(all_views[1:], start=1):
-        turned = view.forward(image)[0]
-        expected = rotate(image[0], -k * 360 / 7, reshape=False, order=3, mode="mirror")
-        cy, cx = (s // 2 for s in turned.shape)
-        odd = all(s % 2 for s in turned.shape)
-        if odd:
-            inner = turned[cy - 25 : cy + 26, cx - 25 : cx + 26]
-            assert np.abs(inner - np.clip(expected, 0, 1)[15:66, 15:66]).max() < 1e-3
-        assert min(turned.shape) > 81
-
-
-def test_seven_views_come_back_to_their_place() -> None:
-    rows, columns = np.mgrid[0:60, 0:90]
-    image = (0.5 + 0.4 * np.sin(rows / 9) * np.cos(columns / 11))[None].astype(np.float32)
-    for view in views("rotations7", (60, 90)):
-        back = view.back(view.forward(image))
-        assert back.shape == image.shape
-        assert np.abs(back - image)[:, 2:-2, 2:-2].max() < 0.01
-
-
 def test_stack_is_predicted_slice_by_slice() -> None:
     net, stack = network(), noise(3, 20, 25)
     config = PredictionConfig(averaging="none")
@@ -182,6 +144,50 @@ def test_bfloat16_is_close_to_float32() -> None:
     assert 0 < np.abs(exact - rough).max() < 0.05
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 100])
+def test_tiles_together_are_tiles_one_after_the_other(at_once: int) -> None:
+    net, image = network(in_channels=2), noise(2, 150, 170)
+    one, together = (
+        tiled_scores(net, image, largest_input_px=236, tiles_at_once=count)
+        for count in (1, at_once)
+    )
+    assert np.abs(one - together).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("averaging", "at_once", "largest"),
+    [("none", 9, 1), ("flips4", 3, 2), ("flips4", 9, 4), ("dihedral8", 9, 4), ("rotations7", 9, 2)],
+)
+def test_views_of_one_size_go_through_the_network_together(
+    averaging: str, at_once: int, largest: int
+) -> None:
+    net, image = network(depth=2), noise(1, 60, 75)
+    config = PredictionConfig(averaging=averaging)  # type: ignore[arg-type]
+    batches: list[int] = []
+    done: list[str] = []
+    net.register_forward_pre_hook(lambda _, tiles: batches.append(len(tiles[0])))
+    one = predict_image(net, image, config, on_view=lambda: done.append("one"))
+    assert set(batches) == {1}  # as on any CPU
+    views = len(batches)
+    together = predict_image(
+        net, image, config, on_view=lambda: done.append("together"), tiles_at_once=at_once
+    )
+    assert max(batches) == largest
+    assert sum(batches) == 2 * views
+    assert done == ["one"] * views + ["together"] * views
+    assert np.abs(one - together).max() < 1e-5
+
+
+def test_the_image_is_left_as_it_was_and_may_be_read_only() -> None:
+    net, image = network(depth=2), noise(1, 40, 30)
+    before = image.copy()
+    image.flags.writeable = False
+    for averaging in ("none", "flips4", "rotations7"):
+        predict_image(net, image, PredictionConfig(averaging=averaging))
+    tiled_scores(net, image)
+    assert np.array_equal(image, before)
+
+
 def test_training_mode_and_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"call network.eval\(\)"):
         tiled_scores(network().train(), noise(1, 8, 8))
@@ -189,3 +195,23 @@ def test_training_mode_and_wrong_shapes_are_refused() -> None:
         tiled_scores(network(), noise(8, 8))
     with pytest.raises(ValueError, match="at least 204"):
         tiled_scores(network(), noise(1, 8, 8), largest_input_px=100)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("averaging", ["none", "dihedral8", "rotations7"])
+def test_cuda_predicts_as_the_cpu_does_and_waits_for_nothing_but_the_result(averaging: str) -> None:
+    net, stack = network(), noise(3, 200, 230)
+    config = PredictionConfig(averaging=averaging)  # type: ignore[arg-type]
+    expected = list(predict_stack(net, stack, config, progress=False))
+    net.cuda()
+    with numerics("cuda"):
+        list(predict_stack(net, stack[:1], config, progress=False))  # what is set up at first waits
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = list(predict_stack(net, stack, config, progress=False))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        whole = predict_image(net, stack[:1], config)[CELL]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(whole, expected[0], atol=1e-3)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet2015.config import ModelConfig
 from unet2015.model import valid_output_size
-from unet2015.tiling import choose_tiling, mirror_indices, mirror_window
+from unet2015.tiling import choose_tiling, mirror_indices, mirror_tile, mirror_window
 
 
 @given(st.integers(2, 9), st.integers(0, 30), st.integers(0, 30))
@@ -24,6 +25,13 @@ def test_mirroring_of_a_single_pixel() -> None:
 def test_edge_pixel_is_not_repeated() -> None:
     window = mirror_window(np.array([[1, 2], [3, 4]]), -1, -1, 4, 4)
     assert window.tolist() == [[4, 3, 4, 3], [2, 1, 2, 1], [4, 3, 4, 3], [2, 1, 2, 1]]
+
+
+@pytest.mark.parametrize("hw", [(7, 5), (1, 4), (1, 1), (2, 9)])
+def test_a_tensors_window_is_an_arrays(hw: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).random((2, *hw), np.float32)
+    window = mirror_tile(torch.from_numpy(image), -9, 3, 30, 12)
+    assert np.array_equal(window.numpy(), mirror_window(image, -9, 3, 30, 12))
 
 
 @given(

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import spline_filter
 from torch import Tensor
 
 from unet2015.augmentation import (
@@ -24,11 +23,10 @@ from unet2015.augmentation import (
 from unet2015.config import AugmentationConfig
 from unet2015.cuda_streams import aside, recorded
 from unet2015.deformation import position_basis, position_matrix
+from unet2015.splines import RIM_PX, coefficients, interpolate, mirrored, pixels, with_rim
 
 MakeTiles = Literal["auto", "eager", "compiled", "graph"]
 """How the device is given the operations of a tile."""
-_RIM_PX = 2
-"""Mirrored pixels kept beyond each border: how far a cubic spline reaches."""
 _PLACE, _GRAY = 9, 3
 """Numbers in the first two parts of a tile's parameters (`DeviceTiles._parameters`)."""
 
@@ -110,7 +108,7 @@ class DeviceTiles:
         self._margin_px = (input_tile_px - output_tile_px) // 2
         shapes = [image.shape for image, _, _ in self._sequence.samples]
         _check_shapes(shapes, config)
-        starts = np.cumsum([0] + [(h + 2 * _RIM_PX) * (w + 2 * _RIM_PX) for _, h, w in shapes])
+        starts = np.cumsum([0] + [(h + 2 * RIM_PX) * (w + 2 * RIM_PX) for _, h, w in shapes])
         self._starts = starts.tolist()
         self._pixel_numbers = {(h, w): _pixel_numbers(h, w) for _, h, w in shapes}
         self._planes, self._basis_starts = self._lay_out()
@@ -138,15 +136,15 @@ class DeviceTiles:
         """The samples on the device, and where the basis of each image side begins."""
         samples = self._sequence.samples
         order = self._config.image_order
-        images = [[_coefficients(plane, order) for plane in image] for image, _, _ in samples]
+        images = [[coefficients(plane, order) for plane in image] for image, _, _ in samples]
         sides = sorted({side for _, labels, _ in samples for side in labels.shape})
         points, kind = self._config.elastic_points, self._config.displacement_interpolation
         blocks = [position_basis(side, points, kind) for side in sides]
         starts = np.cumsum([0, *sides[:-1]]).tolist()
         arrays = (
-            np.concatenate([np.stack([_with_rim(p) for p in image]) for image in images], axis=1),
-            np.concatenate([_with_rim(labels) for _, labels, _ in samples]),
-            np.concatenate([_with_rim(weights) for _, _, weights in samples]),
+            np.concatenate([np.stack([with_rim(p) for p in image]) for image in images], axis=1),
+            np.concatenate([with_rim(labels) for _, labels, _ in samples]),
+            np.concatenate([with_rim(weights) for _, _, weights in samples]),
             np.concatenate(blocks),
             np.arange(-self._margin_px, self._output_tile_px + self._margin_px),
         )
@@ -163,16 +161,16 @@ class DeviceTiles:
         _, *planes = self._sequence.samples[index]
         # right angles and mirroring cost the device nothing: they only change the steps
         numbers = turn_and_flip(self._pixel_numbers[planes[0].shape], draw)
-        height, width = (side - 2 * _RIM_PX for side in numbers.shape)
+        height, width = (side - 2 * RIM_PX for side in numbers.shape)
         labels, weights = (turn_and_flip(plane, draw) for plane in planes)
-        first = int(numbers[_RIM_PX, _RIM_PX])
+        first = int(numbers[RIM_PX, RIM_PX])
         place = (
             *tile_corner(labels, weights, self._output_tile_px, self._config, draw),
             *(height, width),
             *(self._basis_starts[height], self._basis_starts[width]),
             self._starts[index] + first,
-            int(numbers[_RIM_PX + 1, _RIM_PX]) - first,
-            int(numbers[_RIM_PX, _RIM_PX + 1]) - first,
+            int(numbers[RIM_PX + 1, RIM_PX]) - first,
+            int(numbers[RIM_PX, RIM_PX + 1]) - first,
         )
         gray = (draw.black, draw.white - draw.black, draw.gamma)
         matrix = position_matrix(draw.displacement, draw.angle_deg, (height, width))
@@ -191,16 +189,16 @@ def make_tile(planes: Planes, parameters: Tensor, image_order: int, margin_px: i
     matrix = parameters[_PLACE + _GRAY :].view(2, terms, terms)
     corner, size, block, (start, *step) = place[:2], place[2:4], place[4:6], place[6:].unbind()
     # where the tile reaches over the border, the deformed image is mirrored, then it is deformed
-    inside = _mirrored(planes.steps + corner[:, None], size[:, None])
+    inside = mirrored(planes.steps + corner[:, None], size[:, None])
     rows, columns = planes.basis[inside + block[:, None]]
-    positions = _mirrored(rows @ matrix @ columns.T, size[:, None, None])
-    image = _interpolate(planes.images, positions, image_order, start, step)
+    positions = mirrored(rows @ matrix @ columns.T, size[:, None, None])
+    image = interpolate(planes.images, positions, image_order, start, step)
     image = image.clamp(0, 1).pow(gamma).mul(contrast).add(black).clamp(0, 1)
 
     output = slice(margin_px, positions.shape[-1] - margin_px)
     positions = positions[:, output, output]
-    nearest = _pixels(positions, 0, start, step)
-    (weights,) = _interpolate(planes.weights[None], positions, 1, start, step)
+    nearest = pixels(positions, 0, start, step)
+    (weights,) = interpolate(planes.weights[None], positions, 1, start, step)
     ignored = planes.weights[nearest] == 0
     return DeviceTile(image, planes.labels[nearest], weights.masked_fill(ignored, 0))
 
@@ -248,55 +246,6 @@ def _maker(make: MakeTiles, device: torch.device) -> Callable[..., DeviceTile]:
             return RecordedTile()
 
 
-def _mirrored(positions: Tensor, size: Tensor) -> Tensor:
-    """Positions mirrored at 0 and size - 1, without repeating the edge; all 0 for size 1."""
-    period = (2 * size - 2).clamp(min=1)
-    positions = positions.remainder(period)
-    return torch.minimum(positions, period - positions)
-
-
-def _interpolate(
-    planes: Tensor, positions: Tensor, order: int, start: Tensor, step: Sequence[Tensor]
-) -> Tensor:
-    """(C, h, w) spline values at (2, h, w) positions, from (C, N) coefficients of that order."""
-    first = _pixels(positions, order, start, step)
-    if order == 0:
-        return planes[:, first]
-    taps = torch.arange(order + 1, device=planes.device)
-    to_pixel = (taps * step[0])[:, None] + taps * step[1]
-    row_weights, column_weights = _weights(positions, order).unbind(1)
-    total = torch.zeros((), device=planes.device)
-    for row, row_weight in enumerate(row_weights):
-        line = torch.zeros((), device=planes.device)
-        for column, column_weight in enumerate(column_weights):
-            line = line + column_weight * planes[:, first + to_pixel[row, column]]
-        total = total + row_weight * line
-    return total
-
-
-def _pixels(positions: Tensor, order: int, start: Tensor, step: Sequence[Tensor]) -> Tensor:
-    """(h, w) int64: the number of the first pixel that a spline of this order reads."""
-    row, column = (_knot(positions, order).long() - order // 2).unbind()
-    return start + row * step[0] + column * step[1]
-
-
-def _knot(positions: Tensor, order: int) -> Tensor:
-    """The pixel that a spline is centred on: the one before (odd order) or the nearest one."""
-    return (positions if order % 2 else positions + 0.5).floor()
-
-
-def _weights(positions: Tensor, order: int) -> Tensor:
-    """(order + 1, 2, h, w) float32: B-spline weights of the pixels around (2, h, w) positions."""
-    t = (positions - _knot(positions, order)).float()
-    if order == 1:
-        return torch.stack([1 - t, t])
-    if order == 2:
-        return torch.stack([(0.5 - t) ** 2 / 2, 0.75 - t**2, (0.5 + t) ** 2 / 2])
-    t = torch.stack([t, 1 - t])  # to the pixel before and to the one after
-    near, far = 2 / 3 - t**2 * (1 - t / 2), t**3 / 6
-    return torch.stack([far[1], near[0], near[1], far[0]])
-
-
 def _check_shapes(shapes: Sequence[tuple[int, ...]], config: AugmentationConfig) -> None:
     deformed = config.rotation == "any" or config.elastic_sigma_px > 0
     for index, (channels, height, width) in enumerate(shapes):
@@ -313,16 +262,5 @@ def _check_shapes(shapes: Sequence[tuple[int, ...]], config: AugmentationConfig)
 
 
 def _pixel_numbers(height: int, width: int) -> np.ndarray:
-    shape = height + 2 * _RIM_PX, width + 2 * _RIM_PX
+    shape = height + 2 * RIM_PX, width + 2 * RIM_PX
     return np.arange(shape[0] * shape[1]).reshape(shape)
-
-
-def _coefficients(plane: np.ndarray, order: int) -> np.ndarray:
-    """The B-spline coefficients that interpolate an image; the image itself for order 0 and 1."""
-    if order < 2:
-        return plane
-    return spline_filter(plane, order, output=np.float64, mode="mirror").astype(np.float32)
-
-
-def _with_rim(plane: np.ndarray) -> np.ndarray:
-    return np.pad(plane, _RIM_PX, mode="reflect").ravel()

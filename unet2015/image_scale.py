@@ -26,10 +26,10 @@ def scale_image(image: np.ndarray, scale: float) -> np.ndarray:
     if scale == 1:
         return image
     size = scaled_size(image.shape[-2:], scale)
-    return _resized(image, size, antialias=True)
+    return _resized(torch.from_numpy(np.ascontiguousarray(image)), size, antialias=True).numpy()
 
 
-def scale_back(planes: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+def scale_back(planes: Tensor, hw: tuple[int, int]) -> Tensor:
     """(C, h, w) float32 at the size (H, W) of the image that it was made of: bilinear."""
     return planes if planes.shape[-2:] == hw else _resized(planes, hw, antialias=False)
 
@@ -45,7 +45,8 @@ def scale_labels(labels: np.ndarray, scale: float) -> np.ndarray:
     return labels[np.ix_(rows, columns)]
 
 
-def _resized(planes: np.ndarray, size: tuple[int, int], *, antialias: bool) -> np.ndarray:
-    tensor: Tensor = torch.from_numpy(np.ascontiguousarray(planes))[None]
-    resized = F.interpolate(tensor, size, mode="bilinear", align_corners=False, antialias=antialias)
-    return resized[0].numpy()
+def _resized(planes: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
+    resized = F.interpolate(
+        planes[None], size, mode="bilinear", align_corners=False, antialias=antialias
+    )
+    return resized[0]

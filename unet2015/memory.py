@@ -1,23 +1,29 @@
 """How much memory a prediction takes, stated before it starts."""
 
 import numpy as np
+import torch
 
 from unet2015.config import ModelConfig, PredictionConfig
 from unet2015.image_scale import scaled_size
-from unet2015.prediction import views
 from unet2015.tiling import Tiling, choose_tiling
+from unet2015.views import views
 
 BYTES = {"float32": 4, "bfloat16": 2}
 BLOCK = 16
 """Channels that oneDNN, PyTorch's convolutions on a CPU, lays out together (AVX-512; else 8)."""
 WORKING = 1.0
 """Allowance for the working memory of a convolution, times its input and output with their channels
-rounded up to a `BLOCK` (our choice). Measured on one tile of 572-892 px on a CPU, widths 1 to 32,
-with the C library told to give freed memory back: 0.7-0.8 of the sum with it."""
-HELD = 96 * 2**20
+rounded up to a `BLOCK` (our choice). Measured on one tile of 572-892 px on a CPU, with the C
+library told to give freed memory back: 0.2-0.3 of the sum with it for widths 1 and 2, 0.6-0.8 for
+16 and 32."""
+HELD = 128 * 2**20
 """Allowance for freed memory that the C library keeps: as much again as a tile and an image take,
 at most so many bytes, because blocks above 32 MiB are given back (glibc; our choice). Measured
-above the sum without it: up to 87 MiB (512 × 512 px, rotations7)."""
+above the sum without it: up to 130 MiB (512 × 512 px, rotations7, widths 16 and 32)."""
+SHARE, MOST_TILES = 0.5, 8
+"""Of a GPU's free memory, what tiles may take that go through the network together, as cuDNN needs
+working memory too; and how many they are at most: the eight views of a slice. More would hardly be
+faster, as a tile of 700 px fills a GPU but for the lowest levels (our choice; not measured)."""
 
 
 def prediction_memory_bytes(
@@ -25,19 +31,34 @@ def prediction_memory_bytes(
 ) -> int:
     """About how many bytes the feature maps of one tile take in prediction (paper Fig. 1).
 
-    With what a convolution needs to compute them. Tiles go through the network one at a time, so
-    it does not depend on their number; it grows with the area of an input tile, whose side
-    `PredictionConfig.largest_input_tile_px` bounds. Parameters (4 bytes each) come on top, and
-    what `stack_memory_bytes` counts. precision: as `PredictionConfig.precision`.
+    With what a convolution needs to compute them. On a CPU tiles go through the network one at a
+    time, so it does not depend on their number (on a GPU: `tiles_that_fit`); it grows with the
+    area of an input tile, whose side `PredictionConfig.largest_input_tile_px` bounds. Parameters
+    (4 bytes each) come on top, and what `stack_memory_bytes` counts. precision: as
+    `PredictionConfig.precision`.
     """
     return int(BYTES[precision] * _most_values_alive(model, tiling.input_hw))
+
+
+def tiles_that_fit(model: ModelConfig, tiling: Tiling, precision: str, device: torch.device) -> int:
+    """How many tiles are predicted together: as many as a share of a GPU's free memory holds.
+
+    From 1 to `MOST_TILES`; 1 on a CPU, where several are no faster and memory is what is scarce.
+    """
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    # what PyTorch keeps from earlier tiles without using it: the number stays the same
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    one = prediction_memory_bytes(model, tiling, precision=precision)
+    return max(1, min(MOST_TILES, int(SHARE * free / one)))
 
 
 def image_memory_bytes(model: ModelConfig, config: PredictionConfig, hw: tuple[int, int]) -> int:
     """About how many bytes the prediction of one image takes beside a tile (paper §2, §4).
 
-    hw: height and width in pixels. Its float32 copy, the sum over the views, and of one view the
-    turned image, its scores and its probabilities.
+    hw: height and width in pixels. Its float32 copy and, for rotations, its spline coefficients,
+    the sum over the views, and of one view the turned image, its scores and its probabilities.
     """
     seen = scaled_size(hw, model.image_scale)
     all_views = views(config.averaging, seen)
@@ -45,6 +66,8 @@ def image_memory_bytes(model: ModelConfig, config: PredictionConfig, hw: tuple[i
     values = (channels + 2 * planes) * max(_area(view.hw) for view in all_views)
     if len(all_views) > 1:
         values += (channels + planes) * _area(seen)
+    if config.averaging == "rotations7":
+        values += channels * _area(seen)
     if model.image_scale != 1:
         values += (channels + planes) * _area(hw)
     return 4 * values
@@ -72,11 +95,12 @@ def memory_statement(
     ValueError as `choose_tiling`.
 
     Peak memory of a process above what it had after a first small prediction (one thread of a CPU,
-    Linux, width 2, largest tile 892 px unless another is named) / stated, in MiB:
-    1×512×512 none 56 / 145, rotations7 206 / 215; 1×2000×2000 none 152 / 292, at 220 px 85 / 185,
-    dihedral8 187 / 338, rotations7 333 / 420, and at half the size 272 / 318; 6×3000×3000 none
-    460 / 612; 1×3000×3000 of 16 bits, clipped, 224 / 406. On a GPU, where the tile is in its own
-    memory, nothing was measured.
+    Linux, width 2, largest tile 892 px unless others are named) / stated, in MiB:
+    1×512×512 none 26 / 145, rotations7 72 / 238; 1×2000×2000 none 124 / 324, at 220 px 84 / 185,
+    dihedral8 212 / 370, rotations7 273 / 467, and at half the size 154 / 354; 6×3000×3000 none
+    447 / 644; 1×3000×3000 of 16 bits, clipped, 202 / 438. 1×512×512 of width 16: none 132 / 248,
+    dihedral8 164 / 254, rotations7 331 / 329; of width 32: rotations7 517 / 515. On a GPU, where
+    tiles, several at a time, are in its own memory, nothing was measured.
     """
     tiling, tile, total = _total(model, config, shape, dtype)
     several = " and view" if config.averaging != "none" else ""

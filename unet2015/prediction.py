@@ -1,24 +1,26 @@
-"""From a network to probabilities: overlap-tile (paper §2) and averaged views (paper §4)."""
+"""From a network to probabilities: overlap-tile (paper §2) and averaged views (paper §4).
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+All of an image's way is PyTorch on the network's device: on a GPU nothing comes back before the
+averaged probabilities, and the CPU waits for nothing but them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.ndimage import affine_transform
 from torch import Tensor
 from tqdm import tqdm
 
 from unet2015.config import PredictionConfig
 from unet2015.image_scale import scale_back, scale_image
+from unet2015.memory import tiles_that_fit
 from unet2015.model import CELL, UNet
-from unet2015.tiling import choose_tiling, mirror_window
+from unet2015.tiling import Tiling, choose_tiling, mirror_tile
+from unet2015.views import PlacedImage, View, views
 
-ROTATIONS = 7
-"""Views of 'rotations7': "averaged over 7 rotated versions of the input data" (paper §4)."""
-
-Scorer = Callable[[np.ndarray], np.ndarray]
+Item = TypeVar("Item")
 
 
 def tiled_scores(
@@ -27,123 +29,69 @@ def tiled_scores(
     *,
     largest_input_px: int = 892,
     precision: str = "float32",
+    tiles_at_once: int | None = None,
 ) -> np.ndarray:
     """Scores before the softmax of a whole image by the overlap-tile strategy (paper §2, Fig. 2).
 
     image: (C, H, W) float32 in [0, 1], of any size from 1×1. Returns (classes, H, W) float32; one
     class: the scores before the sigmoid.
-    One tile at a time is in memory beside the image and the scores. The network must be in
-    evaluation mode (ValueError otherwise: drop-out would be on).
+    tiles_at_once: how many tiles go through the network together, equal within rounding; None:
+    `memory.tiles_that_fit`, which is one on a CPU. So many are in memory beside the image and the
+    scores. The network must be in evaluation mode (ValueError otherwise: drop-out would be on).
     """
+    device = _place(network, image)
+    tiling = choose_tiling((image.shape[1], image.shape[2]), network.config, largest_input_px)
+    at_once = tiles_at_once or tiles_that_fit(network.config, tiling, precision, device)
+    with torch.inference_mode():
+        images = PlacedImage(image, device).pixels[None]
+        return _tiled(network, images, tiling, precision, at_once)[0].cpu().numpy()
+
+
+def _place(network: UNet, image: np.ndarray) -> torch.device:
+    """Where an image is prepared: the network's device, or the CPU for one without float64."""
     if network.training:
         raise ValueError("the network is in training mode: call network.eval() before prediction")
     if image.ndim != 3:
         raise ValueError(f"image has shape {image.shape}: must be (channels, height, width)")
-    height, width = image.shape[1:]
-    tiling = choose_tiling((height, width), network.config, largest_input_px)
     device = next(network.parameters()).device
-    scores = np.empty((network.config.classes, height, width), np.float32)
-    for tile in tiling:
-        window = mirror_window(image, *tile.input_yx, *tile.input_hw)
-        output = _network_scores(network, window, device, precision)
-        y, x = tile.output_yx
-        # A padded network's output is as large as its input: its outer part lacks context.
-        top = (output.shape[1] - tile.output_hw[0]) // 2
-        left = (output.shape[2] - tile.output_hw[1]) // 2
-        bottom = min(height - y, tile.output_hw[0])
-        right = min(width - x, tile.output_hw[1])
-        scores[:, y : y + bottom, x : x + right] = output[
-            :, top : top + bottom, left : left + right
-        ]
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def _tiled(network: UNet, images: Tensor, tiling: Tiling, precision: str, at_once: int) -> Tensor:
+    """(V, classes, H, W) float32 scores of (V, C, H, W) images, `at_once` tiles at a time."""
+    height, width = tiling.image_hw
+    scores = images.new_empty((len(images), network.config.classes, height, width))
+    tiles = [(index, tile) for index in range(len(images)) for tile in tiling]
+    for part in _parts(tiles, at_once):
+        windows = [mirror_tile(images[i], *tile.input_yx, *tile.input_hw) for i, tile in part]
+        outputs = _network_scores(network, torch.stack(windows), precision)
+        for (index, tile), output in zip(part, outputs, strict=True):
+            y, x = tile.output_yx
+            # A padded network's output is as large as its input: its outer part lacks context.
+            top = (output.shape[1] - tile.output_hw[0]) // 2
+            left = (output.shape[2] - tile.output_hw[1]) // 2
+            bottom = min(height - y, tile.output_hw[0])
+            right = min(width - x, tile.output_hw[1])
+            scores[index, :, y : y + bottom, x : x + right] = output[
+                :, top : top + bottom, left : left + right
+            ]
     return scores
 
 
-def _network_scores(
-    network: UNet, window: np.ndarray, device: torch.device, precision: str
-) -> np.ndarray:
-    tile = torch.from_numpy(np.ascontiguousarray(window, np.float32))[None].to(device)
-    tile = tile.contiguous(memory_format=torch.channels_last)
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
-    ):
-        output: Tensor = network(tile)
-    return output[0].float().cpu().numpy()
+def _parts(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+    """The items in as few parts of at most so many as will do, as equal as can be."""
+    count = -(-len(items) // most)
+    for k in range(count):
+        yield items[len(items) * k // count : len(items) * (k + 1) // count]
 
 
-@dataclass(frozen=True)
-class View:
-    """One of the images whose predictions are averaged, and the way back."""
-
-    hw: tuple[int, int]
-    """Height and width of that image in pixels."""
-    forward: Callable[[np.ndarray], np.ndarray]
-    back: Callable[[np.ndarray], np.ndarray]
-
-
-def views(averaging: str, image_hw: tuple[int, int]) -> list[View]:
-    """The rotated or mirrored versions of an image that are averaged (paper §4).
-
-    'none': the image alone. 'dihedral8': the eight right-angle rotations and reflections, exact.
-    'flips4': the image, mirrored left-right, up-down, and both, exact (release, cell tracking).
-    'rotations7': rotations by k·360°/7, k = 0 … 6, about the centre, the surroundings mirrored;
-    cubic on the way there, linear on the way back.
-    Not specified in the paper: what its 7 rotations are; equal steps of the circle are our reading.
-    """
-    if averaging == "none":
-        return [View(image_hw, lambda image: image, lambda scores: scores)]
-    if averaging == "dihedral8":
-        return [_right_angles(turns, f, image_hw) for f in (False, True) for turns in range(4)]
-    if averaging == "flips4":
-        # a half turn of a left-right mirrored image mirrors it up-down
-        return [_right_angles(turns, f, image_hw) for f in (False, True) for turns in (0, 2)]
-    return [_rotation(360.0 * k / ROTATIONS, image_hw) for k in range(ROTATIONS)]
-
-
-def _right_angles(turns: int, flip: bool, image_hw: tuple[int, int]) -> View:
-    def forward(image: np.ndarray) -> np.ndarray:
-        return np.rot90(image[..., ::-1] if flip else image, turns, axes=(-2, -1))
-
-    def back(scores: np.ndarray) -> np.ndarray:
-        upright = np.rot90(scores, -turns, axes=(-2, -1))
-        return upright[..., ::-1] if flip else upright
-
-    height, width = image_hw
-    return View((width, height) if turns % 2 else image_hw, forward, back)
-
-
-def _rotation(angle_deg: float, image_hw: tuple[int, int]) -> View:
-    if angle_deg == 0:
-        return View(image_hw, lambda image: image, lambda scores: scores)
-    angle = np.deg2rad(angle_deg)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = (np.array(image_hw) - 1) / 2
-    # The canvas that holds every pixel of the turned image.
-    reach = np.abs(turn) @ (np.array(image_hw) - 1)
-    canvas = (int(np.ceil(reach[0])) + 1, int(np.ceil(reach[1])) + 1)
-    canvas_centre = (np.array(canvas) - 1) / 2
-
-    def resample(
-        stack: np.ndarray,
-        matrix: np.ndarray,
-        offset: np.ndarray,
-        shape: tuple[int, int],
-        order: int,
-    ) -> np.ndarray:
-        shift: Any = offset  # one number per axis, which SciPy's type stubs do not know
-        planes = np.empty((len(stack), *shape), stack.dtype)
-        for plane, turned in zip(stack, planes, strict=True):
-            affine_transform(plane, matrix, shift, shape, turned, order=order, mode="mirror")
-        return planes
-
-    def forward(image: np.ndarray) -> np.ndarray:
-        turned = resample(image, turn, centre - turn @ canvas_centre, canvas, order=3)
-        return np.clip(turned, 0, 1, out=turned)
-
-    def back(scores: np.ndarray) -> np.ndarray:
-        return resample(scores, turn.T, canvas_centre - turn.T @ centre, image_hw, order=1)
-
-    return View(canvas, forward, back)
+def _network_scores(network: UNet, tiles: Tensor, precision: str) -> Tensor:
+    device = next(network.parameters()).device
+    # not contiguous(), which leaves tiles of one channel as they are, and so every layer after them
+    tiles_last = tiles.to(device, memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        output: Tensor = network(tiles_last)
+    return output.float().to(tiles.device)
 
 
 def predict_image(
@@ -152,50 +100,78 @@ def predict_image(
     config: PredictionConfig | None = None,
     *,
     on_view: Callable[[], object] | None = None,
+    tiles_at_once: int | None = None,
 ) -> np.ndarray:
     """Class probabilities of an image, averaged over its views (paper §2 and §4).
 
     image: (C, H, W) float32 in [0, 1]. Returns (classes, H, W) float32 in [0, 1]; the classes of
     a pixel sum to 1. A network with one score per pixel gives two planes too, background and cell,
-    so that plane `CELL` is the probability of 'cell' in any case.
+    so that plane `CELL` is the probability of 'cell' in any case. tiles_at_once: as `tiled_scores`;
+    tiles of several views of one size go through the network together.
     """
     config = config or PredictionConfig()
-    hw = (image.shape[-2], image.shape[-1])
-    image = scale_image(image, network.config.image_scale)
-    all_views = views(config.averaging, (image.shape[-2], image.shape[-1]))
-    total: np.ndarray | None = None
-    for view in all_views:
-        # not bound to a name here, where it would stay in memory beside the next view's
-        total = _added(total, _predict_view(network, image, view, config))
-        if on_view is not None:
-            on_view()
+    return _averaged(network, image, config, on_view, tiles_at_once).cpu().numpy()
+
+
+@torch.inference_mode()
+def _averaged(
+    network: UNet,
+    image: np.ndarray,
+    config: PredictionConfig,
+    on_view: Callable[[], object] | None = None,
+    tiles_at_once: int | None = None,
+) -> Tensor:
+    """`predict_image` on the device, where a GPU may still be working on it."""
+    device = _place(network, image)
+    hw = (image.shape[1], image.shape[2])
+    placed = PlacedImage(scale_image(image, network.config.image_scale), device)
+    height, width = placed.pixels.shape[1:]
+    all_views = views(config.averaging, (height, width))
+    total: Tensor | None = None
+    for view_hw in dict.fromkeys(view.hw for view in all_views):
+        tiling = choose_tiling(view_hw, network.config, config.largest_input_tile_px)
+        at_once = tiles_at_once or tiles_that_fit(network.config, tiling, config.precision, device)
+        equal = [view for view in all_views if view.hw == view_hw]
+        for some in _parts(equal, max(1, at_once // len(tiling))):
+            # not bound to a name here, where it would stay in memory beside the next views'
+            total = _added(
+                total, some, _predict_views(network, placed, some, tiling, config, at_once)
+            )
+            if on_view is not None:
+                for _ in some:
+                    on_view()
     assert total is not None
     total /= len(all_views)
     planes = _probabilities(total) if config.average_of == "score" else total
     return scale_back(planes, hw)
 
 
-def _predict_view(
-    network: UNet, image: np.ndarray, view: View, config: PredictionConfig
-) -> np.ndarray:
-    """What is averaged, of one view, on the image's own pixels: (classes, H, W) float32."""
+def _predict_views(
+    network: UNet,
+    image: PlacedImage,
+    some: Sequence[View],
+    tiling: Tiling,
+    config: PredictionConfig,
+    at_once: int,
+) -> Tensor:
+    """What is averaged, of views of one size, on their own pixels: (V, classes, h, w) float32."""
 
-    def scores() -> np.ndarray:
-        return tiled_scores(
-            network,
-            view.forward(image),
-            largest_input_px=config.largest_input_tile_px,
-            precision=config.precision,
-        )
+    scores = _tiled(
+        network,
+        torch.stack([view.forward(image) for view in some]),
+        tiling,
+        config.precision,
+        at_once,
+    )
+    return scores if config.average_of == "score" else _probabilities(scores)
 
-    return view.back(scores() if config.average_of == "score" else _probabilities(scores()))
 
-
-def _added(total: np.ndarray | None, planes: np.ndarray) -> np.ndarray:
-    """`planes` added to `total` in its place; of the first ones, themselves."""
-    if total is None:
-        return np.ascontiguousarray(planes)
-    total += planes
+def _added(total: Tensor | None, some: Sequence[View], planes: Tensor) -> Tensor:
+    """`total` with the planes of some views, each turned back, added in its place."""
+    for view, turned in zip(some, planes, strict=True):
+        back = view.back(turned)
+        total = back if total is None else total.add_(back)
+    assert total is not None
     return total
 
 
@@ -211,9 +187,12 @@ def predict_stack(
     """The probability of 'cell' of each slice (H, W), in order (0 = membrane, 1 = cell).
 
     stack: (N, H, W) or (N, C, H, W) float32 in [0, 1], or what `scale` makes that of, slice by
-    slice; read one slice at a time, so that a memory map will do.
+    slice; read one slice at a time, so that a memory map will do. While a GPU works on a slice the
+    CPU prepares the next one.
     """
     config = config or PredictionConfig()
+    ahead = 1 if next(network.parameters()).is_cuda else 0
+    coming: deque[_Arriving] = deque()
     per_slice = len(views(config.averaging, (1, 1)))
     with tqdm(
         total=len(stack) * per_slice, desc=description, unit="view", disable=not progress
@@ -221,17 +200,38 @@ def predict_stack(
         for plane in stack:
             image = plane if scale is None else scale(plane)
             image = image[None] if image.ndim == 2 else image
-            # a copy: the view would keep the other classes in memory as long as it is kept
-            yield predict_image(network, image, config, on_view=bar.update)[CELL].copy()
+            coming.append(_Arriving(_averaged(network, image, config, on_view=bar.update)[CELL]))
+            if len(coming) > ahead:
+                yield coming.popleft().array()
+        while coming:
+            yield coming.popleft().array()
 
 
-def _probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax over the first axis (paper §3), in float32; of one score s, that of (0, s).
+class _Arriving:
+    """A plane on its way from its device, which the device and the CPU need not wait for."""
+
+    def __init__(self, plane: Tensor) -> None:
+        self._plane = plane.to("cpu", non_blocking=True)
+        self._event = (
+            torch.cuda.current_stream(plane.device).record_event() if plane.is_cuda else None
+        )
+
+    def array(self) -> np.ndarray:
+        """The plane, once it is there, as an array of its own.
+
+        A copy: the plane would keep the other classes in memory as long as it is kept.
+        """
+        if self._event is not None:
+            self._event.synchronize()
+        return self._plane.numpy().copy()
+
+
+def _probabilities(scores: Tensor) -> Tensor:
+    """Softmax over the classes (…, classes, H, W) (paper §3); of one score s, that of (0, s).
 
     The latter is (1 - p, p) with p = σ(s), the sigmoid.
     """
-    values = torch.from_numpy(np.ascontiguousarray(scores))
-    if len(values) == 1:
+    if scores.shape[-3] == 1:
         # σ(-s) = 1 - σ(s), without its loss of digits near 1
-        return torch.sigmoid(torch.cat([-values, values])).numpy()
-    return torch.softmax(values, dim=0).numpy()
+        return torch.sigmoid(torch.cat([-scores, scores], dim=-3))
+    return torch.softmax(scores, dim=-3)

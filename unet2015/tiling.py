@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from unet2015.config import ModelConfig
 from unet2015.model import context_margin_px, smallest_valid_input
+from unet2015.splines import mirrored
 
 
 def mirror_indices(start: int, stop: int, size: int) -> np.ndarray:
@@ -21,9 +24,7 @@ def mirror_indices(start: int, stop: int, size: int) -> np.ndarray:
     >>> mirror_indices(-2, 5, 3).tolist()
     [2, 1, 0, 1, 2, 1, 0]
     """
-    period = max(1, 2 * (size - 1))
-    folded = np.arange(start, stop) % period
-    return np.where(folded < size, folded, period - folded)
+    return mirrored(torch.arange(start, stop), size).numpy()
 
 
 def mirror_window(image: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -34,6 +35,13 @@ def mirror_window(image: np.ndarray, top: int, left: int, height: int, width: in
     rows = mirror_indices(top, top + height, image.shape[-2])
     columns = mirror_indices(left, left + width, image.shape[-1])
     return image[..., rows[:, None], columns]
+
+
+def mirror_tile(planes: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """`mirror_window` of a tensor (…, H, W), made on its device."""
+    rows = mirrored(torch.arange(top, top + height, device=planes.device), planes.shape[-2])
+    columns = mirrored(torch.arange(left, left + width, device=planes.device), planes.shape[-1])
+    return planes[..., rows[:, None], columns]
 
 
 @dataclass(frozen=True)
