@@ -110,7 +110,7 @@ def measure(
     all_s, step_s = timed(lambda: seconds_per_step(config, tiles, device=device, **way))
     if way.get("compile") in COMPILED:  # for every training anew
         prepare_s += all_s
-    network = UNet(config.model).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = UNet(config.model).to(device).eval()
     with numerics(device):
         predict_s, planes = timed(
             lambda: predict_image(network, image, config.prediction), warm_up=_is_gpu(device)
