@@ -14,6 +14,7 @@ from unet2015 import budget, distributed, estimate
 from unet2015.budget import (
     FINISH_S,
     MARGIN,
+    START_S,
     Budget,
     Cost,
     Measured,
@@ -77,7 +78,7 @@ def test_a_plan_is_kept_for_the_same_runs_and_no_others(tmp_path, capsys):
     calls: list[int] = []
     config, plan = a_plan(tmp_path, calls)
     assert config == settings(steps=plan["steps"])
-    assert plan["steps"] == steps_that_fit(2.0, 3.0, COSTS, 3)
+    assert plan["steps"] == steps_that_fit(2.0, START_S + 3.0, COSTS, 3)
     assert plan["trainings"] == 2
     assert "planned for 2 minutes" in capsys.readouterr().out
     # found again, whatever would be measured now

@@ -31,6 +31,9 @@ from unet2015.words import duration, plan_in_words
 
 MARGIN = 0.04
 """Share of the time that is kept back (our choice: steps of one machine vary by some per cent)."""
+START_S = 8.0
+"""Seconds counted for what happens before a command's clock starts: Python and PyTorch are loaded
+(our choice; 5 to 8 s were measured)."""
 FINISH_S = 4.0
 """Seconds kept back for each training: its files written and read back, its pictures drawn (our
 choice; on two CPU cores the full-size network's files take 2 s, the pictures 1.5 s)."""
@@ -141,14 +144,15 @@ def planned(
 
     output: the folder of all runs, where the plan is kept, and taken from if it is there. runs:
     which runs share it, beside `config` (JSON values). measure_all: gives the cost of each training
-    of the command. began: `time.monotonic()` of its start; what has passed since, the measuring
-    itself included, counts. Raises ValueError as `steps_that_fit`, and for a file without a plan.
+    of the command. began: `time.monotonic()` of its start; `START_S` before it and what has passed
+    since, the measuring itself included, count. Raises ValueError as `steps_that_fit`, and for a
+    file without a plan.
     """
     warmup = config.training.warmup_steps
 
     def make() -> dict[str, Any]:
         costs = measure_all()
-        spent = time.monotonic() - began
+        spent = START_S + time.monotonic() - began
         steps = steps_that_fit(minutes, spent, costs, warmup)
         step_s = sum(cost.step_s for cost in costs) / len(costs)
         return {"steps": steps, "seconds_per_step": round(step_s, 6), **_rest(spent, costs)}
@@ -174,7 +178,7 @@ def planned_share(
 
     def make() -> dict[str, Any]:
         costs = measure_all()
-        spent = time.monotonic() - began
+        spent = START_S + time.monotonic() - began
         return {"share": share_that_fits(minutes, spent, costs), **_rest(spent, costs)}
 
     plan = _kept_or_made(output, runs, minutes, make)

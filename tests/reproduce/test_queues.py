@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from tests.em_challenge_records import a_record, save
-from unet2015.__main__ import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUES = sorted((ROOT / "reproduce" / "queues").glob("*.tsv"))
@@ -86,7 +85,8 @@ def test_every_command_of_a_queue_is_one_that_would_run(queue, tmp_path, monkeyp
         assert handed
         for argv in handed:
             if argv[0] == "-m" and argv[1] == "unet2015":
-                assert parse(argv[2:]).device == "cuda"
+                main = loaded("unet2015/__main__.py", monkeypatch)
+                assert main.parse(argv[2:]).device == "cuda"
             elif argv[0].startswith("reproduce/") and not argv[0].endswith("steps.py"):
                 accept(argv, monkeypatch, folder)
                 for option, minutes in pairwise(argv):  # a plan ends before its job is ended
