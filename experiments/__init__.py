@@ -14,6 +14,7 @@ from types import ModuleType
 
 from unet2015.config import ExperimentConfig
 from unet2015.instances import InstanceConfig
+from unet2015.words import OPEN
 
 
 def names() -> list[str]:
@@ -47,10 +48,6 @@ def question(name: str) -> str:
     return (_module(name, arms()).__doc__ or "").partition("\n")[0]
 
 
-OPEN = ("paper", "cell_tracking")
-"""Experiments whose number of steps and precision are no part of them: the paper states neither."""
-
-
 def preset_in_record(
     preset: str,
     experiment: str,
@@ -61,12 +58,12 @@ def preset_in_record(
 ) -> str:
     """The preset's name for a record, marked where `config` is not its settings any more.
 
-    experiment: the file whose settings the preset has; base: these with an arm's difference. Those
-    of `OPEN` stay themselves with another number of steps and another precision, which tables name
-    beside them. as_it_is: False where something that is not in `config` was changed.
+    experiment: the file whose settings the preset has; base: these with an arm's difference. The
+    preset `words.OPEN` stays itself with another number of steps and another precision, which
+    tables name beside it. as_it_is: False where something that is not in `config` was changed.
     """
     base = base or load(experiment)
-    if experiment in OPEN:
+    if preset == OPEN:
         ours, theirs = config.training, base.training
         training = replace(ours, steps=theirs.steps, precision=theirs.precision)
         prediction = replace(config.prediction, precision=base.prediction.precision)

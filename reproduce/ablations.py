@@ -210,9 +210,11 @@ def with_planned_steps(
     def costs() -> list[Cost]:
         found = []
         for config in configs.values():
-            measured = SETS[data.name].measure(data, fold, config, options.instances, **way)
-            if config != base and replace(config, prediction=base.prediction) == base:
-                measured = replace(measured, step_s=0.0)  # predicts with the baseline's network
+            # an arm that differs in prediction only predicts with the baseline's network
+            trained = config == base or replace(config, prediction=base.prediction) != base
+            measured = SETS[data.name].measure(
+                data, fold, config, options.instances, trained=trained, **way
+            )
             images = len(SETS[data.name].about(data, fold, options.instances)["held_out"])
             found.append(measured.cost(images))
         return found * (len(options.folds) * len(options.seeds))

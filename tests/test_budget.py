@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import augmented_tiles, blob_tiles, settings
-from unet2015 import budget, distributed, estimate
+from unet2015 import budget, distributed
 from unet2015.budget import (
     FINISH_S,
     MARGIN,
@@ -23,6 +22,7 @@ from unet2015.budget import (
     planned_share,
     share_that_fits,
     steps_that_fit,
+    time_steps,
 )
 
 COSTS = [Cost(0.5, 20.0), Cost(0.25, 10.0)]
@@ -93,7 +93,12 @@ def test_a_plan_is_kept_for_the_same_runs_and_no_others(tmp_path, capsys):
 def test_a_damaged_plan_is_named_and_not_replaced(tmp_path):
     a_plan(tmp_path, [])
     (file,) = tmp_path.iterdir()
-    for text in ("{", json.dumps({"plan": {}}), json.dumps([])):
+    for text in (
+        "{",
+        json.dumps({"plan": {}}),
+        json.dumps([]),
+        json.dumps({"plan": {"minutes": 2}}),
+    ):
         file.write_text(text)
         with pytest.raises(ValueError, match=rf"{file.name}: holds no plan of --minutes; remove"):
             a_plan(tmp_path, [])
@@ -134,20 +139,21 @@ def test_what_is_measured_is_what_is_done(monkeypatch):
     assert found.cost(3, scored=2) == Cost(0.25, 1 + 3 * (1 + 2) + FINISH_S)
 
 
-def test_a_plan_keeps_to_its_time(tmp_path, monkeypatch):
-    """With the real measurements of this machine, of a network that is trained at once."""
-    monkeypatch.undo()
-    monkeypatch.setattr(estimate, "SECONDS", 0.1)
-    config = settings()
-    step_s = estimate.seconds_per_step(config, blob_tiles(config, 10**3))
-    assert 0 < step_s < 5
-    config, plan = planned(
-        tmp_path,
-        {},
-        replace(config),
-        0.2,
-        lambda: [Cost(step_s, 0.0)],
-        began=budget.time.monotonic(),
-    )
-    assert plan["steps"] * step_s <= 12
-    assert plan["seconds_per_step"] == round(step_s, 6)
+def test_what_only_predicts_counts_for_its_prediction_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(budget.time, "monotonic", iter(range(100)).__next__)
+    monkeypatch.setattr(budget, "seconds_per_step", None)
+    image = np.random.default_rng(0).random((1, 30, 40), np.float32)
+    found = measure(settings(), None, image, len, device="cpu")
+    assert found == Measured(0.0, 0.0, 1, 1)
+    monkeypatch.setattr(budget.time, "monotonic", lambda: 3.0)
+    costs = [Cost(0.5, 1.0), Cost(0.0, 2.0)]
+    _, plan = planned(tmp_path, {}, settings(), 2.0, lambda: costs, began=0.0)
+    assert (plan["seconds_per_step"], plan["trainings"]) == (0.5, 1)
+
+
+def test_compiled_ways_are_compiled_for_every_training(monkeypatch):
+    monkeypatch.setattr(budget.time, "monotonic", iter(range(100)).__next__)
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 0.25)
+    tiles = blob_tiles(settings(), 1)
+    assert time_steps(settings(), tiles, compile="compile") == (0.25, 1)
+    assert time_steps(settings(), tiles, compile="cuda_graph") == (0.25, 0)

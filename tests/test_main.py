@@ -10,7 +10,7 @@ import pytest
 from skimage.measure import label
 
 from tests.commands import TINY, run
-from unet2015 import estimate
+from unet2015 import budget
 from unet2015.checkpoint import CURRENT, WEIGHTS, load_checkpoint, save_checkpoint
 from unet2015.config import WeightMapConfig
 from unet2015.data.phantom import phantom_stack
@@ -97,7 +97,7 @@ def test_a_12_bit_stack_without_a_range_is_warned_about(files, capsys):
 
 
 def test_minutes_plan_a_training_which_keeps_its_steps(files, monkeypatch, capsys):
-    monkeypatch.setattr(estimate, "seconds_per_step", lambda *given, **way: 5.0)
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 5.0)
     assert train(files, "--minutes", 1) == 0
     steps = load_checkpoint(files / "run").step
     assert 5 < steps <= 12

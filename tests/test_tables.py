@@ -11,11 +11,12 @@ from unet2015.record import REPOSITORY, read_records
 from unet2015.tables import (
     README_END,
     README_START,
+    claimed_row,
     em_challenge_summary,
     em_challenge_table,
-    spans,
     write_tables,
 )
+from unet2015.words import spans
 
 COMMITTED = REPOSITORY / "results"
 
@@ -200,6 +201,19 @@ def test_a_record_that_is_not_whole_is_named():
     del record["pooled"]["rand_error"]
     with pytest.raises(ValueError, match=r"rand_error.*em_challenge_quick_0_4_01"):
         the_page(record)
+
+
+def test_a_short_paper_is_not_shown_in_the_place_of_a_long_one_but_a_newer_quick_is():
+    def run(preset: str, steps: int, day: int, folds: tuple[int, ...]):
+        made = a_record(preset, folds=folds, day=day, config_hash=f"hash{steps}")
+        made["config"]["training"]["steps"] = steps
+        return made
+
+    records = [run("paper", 20000, 1, (0, 1, 2, 3, 4)), run("paper", 1001, 2, (0, 1, 2, 3, 4))]
+    records += [run("quick", 1500, 1, (4,)), run("quick", 800, 2, (4,))]
+    shown = [claimed_row(records, preset) for preset in ("paper", "quick")]
+    assert [row and row.config_hash for row in shown] == ["hash20000", "hash800"]
+    assert "| ours, `paper`, 20000 steps in float32 |" in em_challenge_summary(records)
 
 
 def test_pages_and_readme_are_written_from_the_records(tmp_path):

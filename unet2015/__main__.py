@@ -19,7 +19,7 @@ from tyro.conf import Positional, arg, subcommand
 
 import experiments
 from unet2015.atomic import writable_file, writable_folder, writable_outputs
-from unet2015.budget import FINISH_S, Budget, Cost, planned
+from unet2015.budget import FINISH_S, Budget, Cost, planned, time_steps
 from unet2015.checkpoint import Checkpoint, load_checkpoint
 from unet2015.command_line import (
     option_before_others,
@@ -33,7 +33,6 @@ from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_binary_labels, read_instance_labels, read_stack, write_stack
 from unet2015.engine import Engine
-from unet2015.estimate import seconds_per_step
 from unet2015.overfit import OverfitSearch
 from unet2015.run_folder import predict_gray, refuse_kept
 from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
@@ -99,14 +98,14 @@ class Train:
         output, config = writable_folder(self.output, "--output"), self.config
         way = {**self.engine.way(), "device": device, "workers": self.workers}
         if self.budget.minutes is not None:
-            config, _ = planned(
-                output,
-                {"experiment": "train", "seed": self.seed, "data": data},
-                config,
-                self.budget.minutes,
-                lambda: [Cost(seconds_per_step(config, tiles, **way), FINISH_S)],
-                began=began,
-            )
+
+            def costs() -> list[Cost]:
+                step_s, compile_s = time_steps(config, tiles, **way)
+                return [Cost(step_s, compile_s + FINISH_S)]
+
+            runs = {"experiment": "train", "seed": self.seed, "data": data}
+            planned_for = self.budget.minutes
+            config, _ = planned(output, runs, self.config, planned_for, costs, began=began)
         checkpoint = train(
             config,
             tiles,

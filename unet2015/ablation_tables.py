@@ -25,7 +25,8 @@ from unet2015.ablation_figures import draw_section, figure_stem
 from unet2015.atomic import write_text
 from unet2015.data.cell_tracking import RELEASES
 from unet2015.record import read_records
-from unet2015.tables import markdown_table, spans
+from unet2015.tables import markdown_table
+from unet2015.words import spans
 
 COMMAND = "python reproduce/ablations.py"
 PAGE = "ablations"

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Cost:
     """What one training costs on this machine, with all that belongs to it."""
 
     step_s: float
-    """Seconds of a step."""
+    """Seconds of a step; 0 where a network that is there already only predicts."""
     rest_s: float
     """Seconds of preparation, prediction and scoring, whatever the number of steps."""
 
@@ -94,7 +95,7 @@ class Measured:
 
 def measure(
     config: ExperimentConfig,
-    make_tiles: Callable[[], TileSource],
+    make_tiles: Callable[[], TileSource] | None,
     image: np.ndarray,
     score: Callable[[np.ndarray], object],
     *,
@@ -103,16 +104,18 @@ def measure(
 ) -> Measured:
     """Time a training of `config` (paper §3), its prediction (§4) and its scoring on this machine.
 
-    make_tiles: prepares the training tiles. image: (C, H, W) float32 in [0, 1], one of those that
-    will be predicted. score: what is done with its probability of 'cell', (H, W) float32. way:
-    further options of `estimate.seconds_per_step`. The network is a throw-away one, untrained,
-    whose ragged prediction takes longer to score than a good one. What is done for the first time
-    (compilation, a GPU's choice of algorithms) is done once before, and not counted.
+    make_tiles: prepares the training tiles; None: nothing is trained, a network that is there only
+    predicts. image: (C, H, W) float32 in [0, 1], one of those that will be predicted. score: what
+    is done with its probability of 'cell', (H, W) float32. way: further options of
+    `estimate.seconds_per_step`. The network is a throw-away one, untrained, whose ragged prediction
+    takes longer to score than a good one. What is done for the first time (Numba's compilation, a
+    GPU's choice of algorithms) is done once before, and not counted.
     """
-    prepare_s, tiles = timed(make_tiles)
-    all_s, step_s = timed(lambda: seconds_per_step(config, tiles, device=device, **way))
-    if way.get("compile") in COMPILED:  # for every training anew
-        prepare_s += all_s
+    prepare_s = step_s = 0.0
+    if make_tiles is not None:
+        prepare_s, tiles = timed(make_tiles)
+        step_s, compile_s = time_steps(config, tiles, device=device, **way)
+        prepare_s += compile_s
     network = UNet(config.model).to(device).eval()
     with numerics(device):
         predict_s, planes = timed(
@@ -120,6 +123,15 @@ def measure(
         )
     score_s, _ = timed(lambda: score(planes[CELL]), warm_up=True)
     return Measured(step_s, prepare_s, predict_s, score_s)
+
+
+def time_steps(config: ExperimentConfig, tiles: TileSource, **way: Any) -> tuple[float, float]:
+    """Seconds of a step, and those that every training needs before its first: its compilation.
+
+    way: further options of `estimate.seconds_per_step`.
+    """
+    all_s, step_s = timed(lambda: seconds_per_step(config, tiles, **way))
+    return step_s, all_s if way.get("compile") in COMPILED else 0.0
 
 
 def timed(work: Callable[[], Any], *, warm_up: bool = False) -> tuple[float, Any]:
@@ -154,7 +166,7 @@ def planned(
         costs = measure_all()
         spent = START_S + time.monotonic() - began
         steps = steps_that_fit(minutes, spent, costs, warmup)
-        step_s = sum(cost.step_s for cost in costs) / len(costs)
+        step_s = fmean(cost.step_s for cost in costs if cost.step_s)
         return {"steps": steps, "seconds_per_step": round(step_s, 6), **_rest(spent, costs)}
 
     plan = _kept_or_made(output, {**runs, "config": config_hash(config)}, minutes, make)
@@ -245,7 +257,8 @@ def _least(spent_s: float, costs: Sequence[Cost], times: float) -> str:
 def _rest(spent_s: float, costs: Sequence[Cost]) -> dict[str, Any]:
     """What a plan says of the costs beside the steps."""
     beside = spent_s + sum(cost.rest_s for cost in costs)
-    return {"trainings": len(costs), "seconds_beside": round(beside, 1)}
+    trainings = sum(cost.step_s > 0 for cost in costs)
+    return {"trainings": trainings, "seconds_beside": round(beside, 1)}
 
 
 def _kept_or_made(
@@ -256,17 +269,25 @@ def _kept_or_made(
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     file = output / f"plan-{key}.json"
     if not file.exists():
-        plan = {"minutes": minutes, **make()}
+        plan = {"minutes": minutes, "planned_on": _hardware(), **make()}
         write_text(file, json.dumps({"runs": about, "plan": plan}, indent=1) + "\n")
         return plan
     try:
         plan = json.loads(file.read_text(encoding="utf-8"))["plan"]
-        if plan.keys() >= {"minutes", "trainings", "seconds_beside"}:
-            print(f"this was planned before: {file}")
+        if plan.keys() >= {"minutes", "trainings", "seconds_beside", "planned_on"} and (
+            plan.keys() & {"steps", "share"}
+        ):
+            print(f"planned before, on {plan['planned_on']}: {file}; remove it to plan anew")
             return plan
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ValueError(f"{file}: holds no plan of --minutes; remove it to plan anew")
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} thread(s) of a CPU"
 
 
 def _is_gpu(device: str) -> bool:

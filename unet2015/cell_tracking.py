@@ -167,9 +167,18 @@ def _tiles(split: Split, scale: GrayScale, config: ExperimentConfig, seed: int) 
 
 
 def measure_direction(
-    split: Split, config: ExperimentConfig, cells: InstanceConfig, *, seed: int, **way: Any
+    split: Split,
+    config: ExperimentConfig,
+    cells: InstanceConfig,
+    *,
+    seed: int,
+    trained: bool = True,
+    **way: Any,
 ) -> Measured:
-    """Time what `run_direction` and the scoring of a frame would take (`budget.measure`)."""
+    """Time what `run_direction` and the scoring of a frame would take (`budget.measure`).
+
+    trained: False times the prediction and the scoring alone.
+    """
     first = split.scored_index[0]
     scale = GrayScale.of(split.train.images, gray_values=config.training.gray_values)
     truth = split.scored.instances[[first]]
@@ -179,7 +188,11 @@ def measure_direction(
             segmentation_accuracy(truth, instances_of(probability, cells)[None])
 
     image = scale.apply(split.scored.images[[first]])
-    return measure(config, lambda: _tiles(split, scale, config, seed), image, score, **way)
+
+    def make_tiles() -> SampleTiles:
+        return _tiles(split, scale, config, seed)
+
+    return measure(config, make_tiles if trained else None, image, score, **way)
 
 
 def scores(direction: Direction) -> dict[str, Any]:

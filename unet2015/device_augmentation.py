@@ -207,7 +207,8 @@ class RecordedTile:
     """`make_tile` recorded as one CUDA graph at the first tile, for tiles of one sequence.
 
     It reads parameters from, and leaves the tile in, memory that stays where it is: for one thread,
-    and one stream at a time.
+    and one stream at a time. It draws nothing, so that starting it leaves PyTorch's generator, from
+    which a step beside it draws its drop-out, as it is (PyTorch 2.11).
     """
 
     _parameters: Tensor

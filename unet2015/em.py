@@ -137,15 +137,23 @@ def measure_part(
     config: ExperimentConfig,
     *,
     seed: int,
+    trained: bool = True,
     **way: Any,
 ) -> Measured:
-    """Time what `run_part` and the scoring of its slices would take here (`budget.measure`)."""
+    """Time what `run_part` and the scoring of its slices would take here (`budget.measure`).
+
+    trained: False times the prediction and the scoring alone.
+    """
     first = held_out[0] if held_out else 0  # a slice of the test volume takes as long
     scale = GrayScale.of(stack.train_images, gray_values=config.training.gray_values)
     truth, image = stack.train_labels[[first]], scale.apply(stack.train_images[[first]])
+
+    def make_tiles() -> SampleTiles:
+        return _tiles(stack, slices_without(stack, held_out), scale, config, seed)
+
     return measure(
         config,
-        lambda: _tiles(stack, slices_without(stack, held_out), scale, config, seed),
+        make_tiles if trained else None,
         image,
         lambda probability: challenge_scores(truth, probability[None]),
         **way,

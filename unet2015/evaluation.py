@@ -40,7 +40,7 @@ from unet2015.metrics import (
     mismatches,
 )
 from unet2015.record import versions
-from unet2015.tables import spans
+from unet2015.words import spans
 
 Protocol = Literal["2015", "2016"]
 METRICS = {

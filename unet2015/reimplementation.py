@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from unet2015.batches import TileSource
-from unet2015.budget import FINISH_S, Cost, timed
+from unet2015.budget import FINISH_S, Cost, time_steps, timed
 from unet2015.checkpoint import load_weights
 from unet2015.config import ExperimentConfig, config_hash
-from unet2015.estimate import seconds_per_step
 from unet2015.loss import Loss
 from unet2015.metrics.segmentation import dice, iou
 from unet2015.model import CELL, UNet
@@ -132,11 +131,11 @@ def measure_arm(arm: Arm, data: Path | None, *, seed: int, device: str, **way: A
     prepare_s, task = timed(lambda: arm.prepare(data, seed, device))
     config = with_epochs(arm, task.count)
     parts = {"make_network": task.make_network, "loss": task.loss}
-    step_s = seconds_per_step(config, task.tiles, device=device, **way, **parts)
+    step_s, compile_s = time_steps(config, task.tiles, device=device, **way, **parts)
     network = task.make_network(config.model).to(device).eval()
     with numerics(device):
         evaluate_s, _ = timed(lambda: task.evaluate(network))
-    return Cost(config.training.steps * step_s, prepare_s + evaluate_s + FINISH_S)
+    return Cost(config.training.steps * step_s, prepare_s + compile_s + evaluate_s + FINISH_S)
 
 
 def shortened(arm: Arm, share: float) -> Arm:

@@ -1,6 +1,7 @@
 """The turned and mirrored versions of an image that are averaged (paper §4), and the way back.
 
-All in PyTorch, on the device that predicts and without ever waiting for it.
+In PyTorch, on the device that predicts and without ever waiting for it; but for the splines'
+coefficients, which SciPy computes on the CPU, once an image.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Runs in words: what pages and commands say of their settings, code, plan and time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -12,15 +12,18 @@ OPEN = "paper"
 def preset_in_words(record: Record, arm: str = "") -> str:
     """The preset of a run, with its arm; of `OPEN`, with number of steps and precision.
 
-    >>> training = {"steps": 20000, "precision": "bfloat16"}
-    >>> preset_in_words({"preset": "paper", "config": {"training": training}}, "no_elastic")
-    '`paper no_elastic`, 20000 steps in bfloat16'
+    >>> config = {"training": {"steps": 20000, "precision": "bfloat16"}}
+    >>> config["prediction"] = {"precision": "float32"}
+    >>> preset_in_words({"preset": "paper", "config": config}, "no_elastic")
+    '`paper no_elastic`, 20000 steps in bfloat16, predicted in float32'
     """
     name = "`" + f"{record['preset']} {arm}".strip() + "`"
     if record["preset"] != OPEN:
         return name
-    training = record["config"]["training"]
-    return f"{name}, {training['steps']} steps in {training['precision']}"
+    training, predicted = (record["config"][part] for part in ("training", "prediction"))
+    words = f"{name}, {training['steps']} steps in {training['precision']}"
+    same = predicted["precision"] == training["precision"]
+    return words if same else f"{words}, predicted in {predicted['precision']}"
 
 
 def commit_in_words(record: Record) -> str:
@@ -65,3 +68,18 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def spans(slices: Sequence[int]) -> str:
+    """Slice numbers as spans.
+
+    >>> spans([0, 1, 2, 5, 24, 25])
+    '0–2, 5, 24–25'
+    """
+    found: list[list[int]] = []
+    for number in sorted(set(slices)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(f"{a}–{b}" if a != b else f"{a}" for a, b in found)

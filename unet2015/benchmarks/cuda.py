@@ -91,19 +91,25 @@ def benchmark(
     given what there is after each. A row that fails leaves a note in its place.
     """
     work = _work(config or ExperimentConfig(), device, repeats)
-    plain_s = work.seconds(_plain_step(work))
     flop = step_flop(work.config, work.tiles[0])
     rows, notes = [], [f"Times are of one step among {BURST} that are queued at once."]
-    found = Benchmark(rows, notes)
+    found, plain_s = Benchmark(rows, notes), None
+    try:
+        plain_s = work.seconds(_plain_step(work))
+    except RuntimeError as error:
+        notes.append(f"the plain loop: not run: {_reason(error)}")
     for name, measure in _jobs(work, ways, precisions, plain_s, flop):
         try:
             rows.append(measure(name))
         except (RuntimeError, ValueError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            notes.append(f"{name}: not run: {reason}")
+            notes.append(f"{name}: not run: {_reason(error)}")
         found = Benchmark(rows, [*notes, *_fastest(rows)])
         so_far(found)
     return found
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 Job = tuple[str, Callable[[str], Timed]]
@@ -114,7 +120,7 @@ def _jobs(
     work: _Work,
     ways: Sequence[Compile],
     precisions: Sequence[Precision],
-    plain_s: float,
+    plain_s: float | None,
     flop: float,
 ) -> Iterator[Job]:
     """What is to be measured, in the order of what it is worth."""
@@ -170,7 +176,13 @@ def matrix_rate(precision: Precision, device: str) -> float:
 
 
 def _step_row(
-    work: _Work, precision: Precision, way: Compile, name: str, *, plain_s: float, flop: float
+    work: _Work,
+    precision: Precision,
+    way: Compile,
+    name: str,
+    *,
+    plain_s: float | None,
+    flop: float,
 ) -> Timed:
     ceiling = matrix_rate(precision, work.device)
     step_s, peak = _step_seconds(work, precision, way)
