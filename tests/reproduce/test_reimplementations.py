@@ -14,7 +14,7 @@ from experiments.reimplementations import go_logo, lgg_mri
 from tests.commands import run
 from tests.reimplementation_sets import PATIENTS, make_lgg
 from tests.tiny import ALWAYS
-from unet2015 import reimplementation
+from unet2015 import budget, reimplementation
 from unet2015.checkpoint import WEIGHTS
 from unet2015.data import go_logo as go_logo_set
 from unet2015.data import isbi2012, pairs, penn_fudan
@@ -162,7 +162,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, capsys, monke
 
 
 def test_minutes_shorten_every_arm_by_the_same_share(tmp_path, monkeypatch):
-    monkeypatch.setattr(reimplementation, "seconds_per_step", lambda *given, **way: 100.0)
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 100.0)
     assert run_tiny(tmp_path, "go_logo", "--minutes", 5) == 0
     found = records(tmp_path)
     assert found.keys() == {"published", "mended"}
