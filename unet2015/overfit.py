@@ -32,7 +32,7 @@ from unet2015.record import versions
 from unet2015.reimplementation import Arm, System
 from unet2015.samples import training_tiles
 from unet2015.training import Run, new_run, train_step
-from unet2015.training_step import own_drop_out
+from unet2015.training_step import on_device, own_drop_out
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Learning rates, evenly spaced on a logarithmic scale (our choice: a decade to each side of the
@@ -134,9 +134,7 @@ def overfit_search(
     check_search(rates, steps, tolerance)
     place, precision = torch.device(device), config.training.precision
     check_precision(precision, place)
-    image, labels, weights = batch
-    on_device = (image.to(place), labels.to(place), weights.to(place))
-    parts = (make_network, loss)
+    placed, parts = on_device(batch, place), (make_network, loss)
     with (
         numerics(place, tf32=precision == "tf32"),
         own_drop_out(),
@@ -146,7 +144,7 @@ def overfit_search(
         for rate in rates:
             bar.set_description(f"learning rate {rate:g}")
             run = new_run(_at(config, rate, steps), seed, place, {}, *parts)
-            found.append(_overfit(run, on_device, tolerance, bar))
+            found.append(_overfit(run, placed, tolerance, bar))
             bar.update(steps - len(found[-1].losses))  # what an early end has saved
     return found
 
