@@ -85,8 +85,8 @@ class DeviceTiles:
         device: where the samples are kept and the tiles are made; it needs float64. make: 'eager',
         operation by operation; 'compiled', joined by torch.compile at the first tile, which takes
         some seconds and a compiler, and is equal within rounding; 'graph', recorded at the first
-        tile (`RecordedTile`); 'auto', our choice: 'graph' on a CUDA device, since the host takes
-        longer to start 150 operations than the device for them, else 'eager'. Raises ValueError as
+        tile (`RecordedTile`); 'auto', our choice: 'graph' on a CUDA device, to spare the
+        host the start of some 150 operations (not measured yet), else 'eager'. ValueError as
         `TileSequence`, and for images of less than 2×2 px if they are to be rotated or deformed.
         """
         self._device = torch.device(device)

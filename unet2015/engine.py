@@ -21,7 +21,7 @@ class Engine:
     Not with a --compile that records a graph."""
     compile: Compile = "none"
     """How a step runs: none, operation by operation; compile, by torch.compile; cuda_graph,
-    recorded once and replayed, much the fastest at a tile a step; compiled_graph, both."""
+    recorded once and replayed; compiled_graph, both."""
     checkpoint_every_s: float = 120.0
     """Seconds from one resume state to the next: what a power cut can cost (a signal costs
     nothing). 0: one after every step. Default: our choice."""
