@@ -13,8 +13,8 @@ from dataclasses import replace
 from types import ModuleType
 
 from unet2015.config import ExperimentConfig
-from unet2015.instances import InstanceConfig
-from unet2015.words import OPEN
+from unet2015.inference.instances import InstanceConfig
+from unet2015.reports.words import OPEN
 
 
 def names() -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from experiments.cell_tracking import EXPERIMENT as BASELINE
 from experiments.quick import EXPERIMENT as QUICK
-from unet2015.instances import InstanceConfig
+from unet2015.inference.instances import InstanceConfig
 
 EXPERIMENT = replace(
     BASELINE,

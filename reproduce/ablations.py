@@ -31,27 +31,23 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import experiments
-from unet2015 import distributed
-from unet2015.ablation import BASELINE, FINISHED, refuse_other_data
-from unet2015.ablation_data import SETS, Data, cells_fit
-from unet2015.ablation_run import Job, run_jobs, still_to_do, training_hashes
-from unet2015.ablation_tables import write_ablations
-from unet2015.atomic import writable_folder
-from unet2015.budget import Budget, Cost, planned
-from unet2015.command_line import (
-    option_before_others,
-    parse_options,
-    resolve_device,
-    run_command,
-)
+from unet2015.cli.command_line import option_before_others, parse_options, run_command
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import RELEASES, load_cell_tracking
 from unet2015.data.isbi2012 import load_isbi2012
 from unet2015.data.phantom import phantom_stack
-from unet2015.engine import Engine
-from unet2015.instances import InstanceConfig
+from unet2015.inference.instances import InstanceConfig
 from unet2015.model import valid_output_size
-from unet2015.record import code_version, command_line, read_records
+from unet2015.reports.ablation_tables import write_ablations
+from unet2015.reports.statistics import BASELINE, FINISHED, refuse_other_data
+from unet2015.runtime import distributed
+from unet2015.runtime.atomic import writable_folder
+from unet2015.runtime.numerics import resolve_device
+from unet2015.runtime.record import code_version, command_line, read_records
+from unet2015.studies.ablation import Job, run_jobs, still_to_do, training_hashes
+from unet2015.studies.ablation_data import SETS, Data, cells_fit
+from unet2015.studies.budget import Budget, Cost, planned
+from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PRESETS = ("quick", "paper")

@@ -29,22 +29,25 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 
 import experiments
-from unet2015 import cell_tracking, distributed
-from unet2015.atomic import writable_folder, write_text
-from unet2015.budget import Budget, Cost, planned
-from unet2015.cell_tracking_figures import draw
-from unet2015.cell_tracking_tables import PRESETS, write_cell_tracking
-from unet2015.command_line import (
-    option_before_others,
-    parse_options,
-    resolve_device,
-    run_command,
-)
+from unet2015.cli.command_line import option_before_others, parse_options, run_command
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_tracking
-from unet2015.engine import Engine
-from unet2015.instances import InstanceConfig
-from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
+from unet2015.inference.instances import InstanceConfig
+from unet2015.reports.cell_tracking_tables import PRESETS, write_cell_tracking
+from unet2015.runtime import distributed
+from unet2015.runtime.atomic import writable_folder, write_text
+from unet2015.runtime.numerics import resolve_device
+from unet2015.runtime.record import (
+    code_version,
+    command_line,
+    peak_memory_gib,
+    provenance,
+    write_record,
+)
+from unet2015.studies import cell_tracking
+from unet2015.studies.budget import Budget, Cost, planned
+from unet2015.studies.cell_tracking_figures import draw
+from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Dataset = Literal["PhC-C2DH-U373", "DIC-C2DH-HeLa"]

@@ -25,21 +25,17 @@ import numpy as np
 import tyro
 
 import experiments
-from unet2015 import distributed, em, tables
-from unet2015.atomic import writable_folder, write_text
-from unet2015.budget import Budget, Cost, planned
-from unet2015.command_line import (
-    option_before_others,
-    parse_options,
-    resolve_device,
-    run_command,
-)
+from unet2015.cli.command_line import option_before_others, parse_options, run_command
+from unet2015.cli.evaluation import score_table
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.isbi2012 import EMStack, five_folds
-from unet2015.engine import Engine
-from unet2015.evaluation import score_table
 from unet2015.metrics import challenge_scores
-from unet2015.record import (
+from unet2015.reports import tables
+from unet2015.reports.tables import PRESETS
+from unet2015.runtime import distributed
+from unet2015.runtime.atomic import writable_folder, write_text
+from unet2015.runtime.numerics import resolve_device
+from unet2015.runtime.record import (
     code_version,
     command_line,
     peak_memory_gib,
@@ -47,8 +43,10 @@ from unet2015.record import (
     read_records,
     write_record,
 )
-from unet2015.run_folder import PROBABILITY
-from unet2015.tables import PRESETS
+from unet2015.studies import em
+from unet2015.studies.budget import Budget, Cost, planned
+from unet2015.studies.run_folder import PROBABILITY
+from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 

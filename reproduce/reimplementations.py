@@ -21,15 +21,22 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments import reimplementations
-from unet2015 import distributed
-from unet2015.atomic import writable_folder, write_text
-from unet2015.budget import Budget, Cost, planned_share
-from unet2015.command_line import parse_options, resolve_device, run_command
+from unet2015.cli.command_line import parse_options, run_command
 from unet2015.config import config_hash, differences
-from unet2015.engine import Engine
-from unet2015.record import code_version, command_line, peak_memory_gib, provenance, write_record
-from unet2015.reimplementation import Arm, System, measure_arm, run_arm, run_name, shortened
-from unet2015.reimplementation_tables import write_reimplementations
+from unet2015.reports.reimplementation_tables import write_reimplementations
+from unet2015.runtime import distributed
+from unet2015.runtime.atomic import writable_folder, write_text
+from unet2015.runtime.numerics import resolve_device
+from unet2015.runtime.record import (
+    code_version,
+    command_line,
+    peak_memory_gib,
+    provenance,
+    write_record,
+)
+from unet2015.studies.budget import Budget, Cost, planned_share
+from unet2015.studies.reimplementation import Arm, System, measure_arm, run_arm, run_name, shortened
+from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 NOTE = "record.txt"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import reimplementations
-from unet2015.ablation_tables import write_ablations
 from unet2015.benchmarks.pages import write_pages
-from unet2015.cell_tracking_tables import write_cell_tracking
-from unet2015.command_line import parse_options, run_command
-from unet2015.reimplementation_tables import write_reimplementations
-from unet2015.tables import write_tables
+from unet2015.cli.command_line import parse_options, run_command
+from unet2015.reports.ablation_tables import write_ablations
+from unet2015.reports.cell_tracking_tables import write_cell_tracking
+from unet2015.reports.reimplementation_tables import write_reimplementations
+from unet2015.reports.tables import write_tables
 
 
 @dataclass(frozen=True)

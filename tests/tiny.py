@@ -10,9 +10,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from unet2015.augmentation import TileSequence, TrainingTile
-from unet2015.batches import TileSource
-from unet2015.checkpoint import Checkpoint
+from unet2015.augmentation.samples import training_tiles
+from unet2015.augmentation.tile import TileSequence, TrainingTile
 from unet2015.config import (
     AugmentationConfig,
     ExperimentConfig,
@@ -22,8 +21,9 @@ from unet2015.config import (
 )
 from unet2015.data.phantom import phantom_stack
 from unet2015.model import valid_output_size
-from unet2015.samples import training_tiles
-from unet2015.training import train
+from unet2015.training.batches import TileSource
+from unet2015.training.checkpoint import Checkpoint
+from unet2015.training.loop import train
 
 # threads that wait for each other take far longer than these few numbers take to compute
 torch.set_num_threads(1)

@@ -18,25 +18,21 @@ from tyro import MISSING
 from tyro.conf import Positional, arg, subcommand
 
 import experiments
-from unet2015.atomic import writable_file, writable_folder, writable_outputs
-from unet2015.budget import FINISH_S, Budget, Cost, planned, time_steps
-from unet2015.checkpoint import Checkpoint, load_checkpoint
-from unet2015.command_line import (
-    option_before_others,
-    parse_options,
-    resolve_device,
-    run_command,
-)
+from unet2015.augmentation.samples import LabelKind, cells_of, training_tiles, weight_maps
+from unet2015.cli.command_line import option_before_others, parse_options, run_command
+from unet2015.cli.overfit import OverfitSearch
 from unet2015.config import ExperimentConfig, WeightMapConfig
-from unet2015.cuda_step import Compile
 from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import read_binary_labels, read_instance_labels, read_stack, write_stack
-from unet2015.engine import Engine
-from unet2015.overfit import OverfitSearch
-from unet2015.run_folder import predict_gray, refuse_kept
-from unet2015.samples import LabelKind, cells_of, training_tiles, weight_maps
-from unet2015.training import train
+from unet2015.runtime.atomic import writable_file, writable_folder, writable_outputs
+from unet2015.runtime.numerics import resolve_device
+from unet2015.studies.budget import FINISH_S, Budget, Cost, planned, time_steps
+from unet2015.studies.run_folder import predict_gray, refuse_kept
+from unet2015.training.checkpoint import Checkpoint, load_checkpoint
+from unet2015.training.cuda_step import Compile
+from unet2015.training.engine import Engine
+from unet2015.training.loop import train
 from unet2015.weight_map import OneClass
 
 
@@ -188,7 +184,7 @@ class Evaluate:
     """PNG file: the curves, and one slice's topological errors in colour."""
 
     def run(self) -> None:
-        from unet2015.evaluation import evaluate  # matplotlib takes its time to load
+        from unet2015.cli.evaluation import evaluate  # matplotlib takes its time to load
 
         print(
             evaluate(
@@ -229,7 +225,9 @@ class WeightMap:
             raise ValueError(f"{self.labels}: {error} (--class-weights none)") from error
         write_stack(self.output, np.stack(weights))
         if self.figure is not None:
-            from unet2015.figures import weight_map_figure  # matplotlib takes its time to load
+            from unet2015.reports.figures import (
+                weight_map_figure,  # matplotlib takes its time to load
+            )
 
             weight_map_figure(None, cells[0], weights[0], self.figure)
         print(self.output)

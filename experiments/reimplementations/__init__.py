@@ -1,15 +1,15 @@
 """Five later re-implementations of the U-Net, a short file for each of their experiments.
 
-Each file holds `SYSTEM`, an `unet2015.reimplementation.System`: settings, published figures, and
-its arms, as published and mended. A defect stands in such a file and nowhere else. Settings are
-from reading the repositories at the commits named; no code of theirs is here.
+Each file holds `SYSTEM`, an `unet2015.studies.reimplementation.System`: settings, published
+figures, and its arms, as published and mended. A defect stands in such a file and nowhere else.
+Settings are from reading the repositories at the commits named; no code of theirs is here.
 """
 
 import difflib
 import importlib
 import pkgutil
 
-from unet2015.reimplementation import Arm, System
+from unet2015.studies.reimplementation import Arm, System
 
 
 def names() -> list[str]:

@@ -14,12 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unet2015.augmentation.whole_images import (
+    ExampleSequence,
+    examples_of,
+    rotate_and_flip,
+    split_off,
+)
 from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
 from unet2015.data.carvana import load_carvana
-from unet2015.examples import ExampleSequence, examples_of, rotate_and_flip, split_off
 from unet2015.loss import loss_of
 from unet2015.model import UNet
-from unet2015.reimplementation import (
+from unet2015.studies.reimplementation import (
     Arm,
     Metrics,
     System,

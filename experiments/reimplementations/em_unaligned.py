@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from skimage.transform import resize, rotate
 
-from unet2015.augmentation import TrainingTile
+from unet2015.augmentation.deformation import deform, random_displacement
+from unet2015.augmentation.samples import training_tiles
+from unet2015.augmentation.tile import TrainingTile
 from unet2015.config import (
     ExperimentConfig,
     ModelConfig,
@@ -25,12 +27,10 @@ from unet2015.config import (
 )
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.isbi2012 import load_isbi2012
-from unet2015.deformation import deform, random_displacement
+from unet2015.inference.prediction import predict_image
 from unet2015.metrics import challenge_scores
 from unet2015.model import CELL, UNet, context_margin_px
-from unet2015.prediction import predict_image
-from unet2015.reimplementation import Arm, Metrics, System, Task
-from unet2015.samples import training_tiles
+from unet2015.studies.reimplementation import Arm, Metrics, System, Task
 
 TILE_PX, OUTPUT_PX, SCORED, QUICK_EPOCHS, EPOCHS = 572, 388, 3, 3, 200
 UNALIGNED = "images are enlarged from 512 to 572 px before they are cut into tiles, labels are not"

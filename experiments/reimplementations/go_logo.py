@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from unet2015.augmentation.whole_images import Example, ExampleSequence
 from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
 from unet2015.data.go_logo import load_go_logo
-from unet2015.examples import Example, ExampleSequence
 from unet2015.model import UNet, valid_output_size
-from unet2015.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
+from unet2015.studies.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
 
 INPUT_PX, IMAGES, EPOCHS = 572, 200, 5
 SHRUNK = "the label is the whole mask, shrunk to the output's size"

@@ -9,12 +9,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from unet2015.augmentation.whole_images import ExampleSequence, examples_of, split_off
 from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
 from unet2015.data.lgg import load_lgg
 from unet2015.data.pairs import Pair
-from unet2015.examples import ExampleSequence, examples_of, split_off
 from unet2015.model import UNet
-from unet2015.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
+from unet2015.studies.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
 
 SIDE, EPOCHS, QUICK_EPOCHS, BATCH = 256, 50, 8, 16
 SCORED = 729 / 3929

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from unet2015.augmentation.whole_images import (
+    Example,
+    ExampleSequence,
+    examples_of,
+    rotate_and_flip,
+)
 from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
 from unet2015.data.nuclei import load_nuclei, read_nuclei
 from unet2015.data.pairs import Pair, PairSet, choose
-from unet2015.examples import Example, ExampleSequence, examples_of, rotate_and_flip
 from unet2015.metrics.segmentation import iou
 from unet2015.model import UNet
-from unet2015.reimplementation import (
+from unet2015.studies.reimplementation import (
     Arm,
     Metrics,
     System,

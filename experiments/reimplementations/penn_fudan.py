@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from unet2015.augmentation.whole_images import ExampleSequence, examples_of, split_off
 from unet2015.config import ExperimentConfig, ModelConfig, TrainingConfig
 from unet2015.data.penn_fudan import load_penn_fudan
-from unet2015.examples import ExampleSequence, examples_of, split_off
 from unet2015.model import UNet
-from unet2015.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
+from unet2015.studies.reimplementation import Arm, Metrics, System, Task, per_image, probabilities
 
 SIDE, EPOCHS, QUICK_EPOCHS, WARMUP_EPOCHS, BATCH, SHARE = 320, 50, 5, 4, 10, 0.2
 TRAIN_MODE = "validation in training mode"

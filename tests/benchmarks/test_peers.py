@@ -10,10 +10,10 @@ import pytest
 
 from tests.benchmarks.test_benchmarks import ROW, TINY
 from unet2015 import benchmarks
+from unet2015.augmentation.deformation import random_displacement
 from unet2015.benchmarks import cuda, peers
 from unet2015.benchmarks.pages import benchmarks_page
 from unet2015.benchmarks.timing import Benchmark, Timed, benchmark_record
-from unet2015.deformation import random_displacement
 
 
 def sliding_window(inputs, roi_size, sw_batch_size, predictor, overlap, roi_weight_map):

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.commands import TINY, run
-from unet2015 import ablation_run, budget, record
 from unet2015.data import isbi2012, phantom
+from unet2015.runtime import record
+from unet2015.studies import ablation as ablation_run
+from unet2015.studies import budget
 
 SCRIPT = "reproduce/ablations.py"
 SMALL = phantom.phantom_stack(seed=0, slices=10, size_px=64, test_slices=2)

@@ -10,8 +10,8 @@ import torch
 from tests.cell_tracking_set import ANNOTATED, go_offline, make_set
 from tests.commands import TINY, run
 from tests.tiny import contents
-from unet2015 import record
-from unet2015.checkpoint import WEIGHTS
+from unet2015.runtime import record
+from unet2015.training.checkpoint import WEIGHTS
 
 # threads that wait for each other take far longer than these few numbers take to compute
 torch.set_num_threads(1)

@@ -14,11 +14,11 @@ import torch
 
 from tests.cell_tracking_set import ANNOTATED, FRAMES, go_offline, make_set
 from tests.commands import ROOT, TINY, run
-from unet2015 import budget
-from unet2015.checkpoint import WEIGHTS
 from unet2015.config import as_dict
 from unet2015.data import cell_tracking
 from unet2015.data.tiff import read_stack
+from unet2015.studies import budget
+from unet2015.training.checkpoint import WEIGHTS
 
 # threads that wait for each other take far longer than these few numbers take to compute
 torch.set_num_threads(1)

@@ -14,13 +14,13 @@ import pytest
 
 import experiments
 from tests.commands import ROOT, TINY, run
-from unet2015 import budget, em
-from unet2015.checkpoint import WEIGHTS, load_checkpoint
 from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 from unet2015.data import isbi2012, phantom
 from unet2015.data.tiff import read_stack, write_stack
-from unet2015.run_folder import train_once
-from unet2015.stopping import TrainingStopped
+from unet2015.studies import budget, em
+from unet2015.studies.run_folder import train_once
+from unet2015.training.checkpoint import WEIGHTS, load_checkpoint
+from unet2015.training.stopping import TrainingStopped
 
 SCRIPT = "reproduce/em_challenge.py"
 REAL = Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012"

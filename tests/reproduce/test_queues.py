@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.em_challenge_records import a_record, save
+from tests.reports.em_challenge_records import a_record, save
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUES = sorted((ROOT / "reproduce" / "queues").glob("*.tsv"))

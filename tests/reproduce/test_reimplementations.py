@@ -12,15 +12,15 @@ import torch
 
 from experiments.reimplementations import go_logo, lgg_mri
 from tests.commands import run
-from tests.reimplementation_sets import PATIENTS, make_lgg
+from tests.studies.reimplementation_sets import PATIENTS, make_lgg
 from tests.tiny import ALWAYS
-from unet2015 import budget, reimplementation
-from unet2015.checkpoint import WEIGHTS
 from unet2015.data import go_logo as go_logo_set
 from unet2015.data import isbi2012, pairs, penn_fudan
-from unet2015.reimplementation import Arm, System
-from unet2015.run_folder import train_once
-from unet2015.training import TrainingStopped
+from unet2015.studies import budget, reimplementation
+from unet2015.studies.reimplementation import Arm, System
+from unet2015.studies.run_folder import train_once
+from unet2015.training.checkpoint import WEIGHTS
+from unet2015.training.loop import TrainingStopped
 
 # threads that wait for each other take far longer than these few numbers take to compute
 torch.set_num_threads(1)

@@ -21,8 +21,8 @@ from unet2015.benchmarks.timing import (
     benchmark_record,
     write_benchmark,
 )
-from unet2015.cuda_step import Compile
-from unet2015.numerics import numerics
+from unet2015.runtime.numerics import numerics
+from unet2015.training.cuda_step import Compile
 
 
 def run(

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unet2015.batches import Batch, batches, collate
+from unet2015.augmentation.on_device import DeviceTiles, MakeTiles
+from unet2015.augmentation.samples import SampleTiles
 from unet2015.benchmarks.timing import Benchmark, Timed, seconds
 from unet2015.benchmarks.train import step_flop
 from unet2015.config import ExperimentConfig
-from unet2015.cuda_step import WARM_UP_STEPS, Compile, fast_step
-from unet2015.cuda_streams import made_aside
-from unet2015.device_augmentation import DeviceTiles, MakeTiles
 from unet2015.loss import weighted_cross_entropy
 from unet2015.model import UNet, valid_output_size
-from unet2015.numerics import numerics
-from unet2015.samples import SampleTiles
-from unet2015.training import new_run
-from unet2015.training_step import on_device
+from unet2015.runtime.cuda_streams import made_aside
+from unet2015.runtime.numerics import numerics
+from unet2015.training.batches import Batch, batches, collate
+from unet2015.training.cuda_step import WARM_UP_STEPS, Compile, fast_step
+from unet2015.training.loop import new_run
+from unet2015.training.step import on_device
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("bfloat16", "tf32", "float32")
@@ -269,7 +269,7 @@ def _tile_row(work: _Work, make: MakeTiles, name: str) -> Timed:
 
 
 def _with_tile_row(work: _Work, beside: bool, name: str) -> Timed:
-    """A step with the tile that it learns from: made as in `training.train`, or in its stream."""
+    """A step with the tile that it learns from: made as in `loop.train`, or in its stream."""
     with numerics(work.device):
         take = _steps(work, *FIRST[0])
         tiles: DeviceTiles = work.tiles.on(work.device)

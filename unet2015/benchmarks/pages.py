@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unet2015.atomic import write_text
 from unet2015.benchmarks.cuda import WORKS
 from unet2015.benchmarks.timing import Timed, as_markdown, in_words
-from unet2015.tables import markdown_table, with_table
+from unet2015.reports.tables import markdown_table, with_table
+from unet2015.runtime.atomic import write_text
 
 PAGE, README_START = "benchmarks.md", "<!-- results:benchmarks -->"
 PARTS = ("train", "predict", "augment", "weight-map", "metrics")

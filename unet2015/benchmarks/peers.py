@@ -13,12 +13,12 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from unet2015.augmentation.deformation import deform, random_displacement
 from unet2015.benchmarks.timing import Benchmark, Timed, side_by_side
 from unet2015.config import AugmentationConfig, ExperimentConfig
-from unet2015.deformation import deform, random_displacement
+from unet2015.inference.prediction import tiled_scores
+from unet2015.inference.tiling import mirror_window
 from unet2015.model import UNet, valid_output_size
-from unet2015.prediction import tiled_scores
-from unet2015.tiling import mirror_window
 
 ANGLE_DEG = 30.0
 """Of the rotation in every row (our choice: one that is no right angle)."""

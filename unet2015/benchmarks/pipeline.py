@@ -3,13 +3,13 @@
 import numpy as np
 from scipy import ndimage
 
-from unet2015.augmentation import TileSequence
+from unet2015.augmentation.deformation import deform, random_displacement
+from unet2015.augmentation.tile import TileSequence
 from unet2015.benchmarks.timing import Benchmark, Timed, side_by_side
 from unet2015.config import AugmentationConfig, WeightMapConfig
 from unet2015.data.cell_tracking import load_cell_tracking
 from unet2015.data.isbi2012 import load_isbi2012
 from unet2015.data.phantom import phantom_stack
-from unet2015.deformation import deform, random_displacement
 from unet2015.weight_map import border_weight_map, cells_from_binary, separate_touching
 
 

@@ -7,9 +7,9 @@ import torch
 
 from unet2015.benchmarks.timing import Benchmark, Timed, seconds, side_by_side
 from unet2015.config import ExperimentConfig
+from unet2015.inference.prediction import predict_image, predict_stack, tiled_scores
+from unet2015.inference.tiling import choose_tiling, mirror_window
 from unet2015.model import UNet, valid_output_size
-from unet2015.prediction import predict_image, predict_stack, tiled_scores
-from unet2015.tiling import choose_tiling, mirror_window
 
 
 def benchmark(

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from unet2015.atomic import write_text
-from unet2015.record import code_version, command_line, hardware, versions
-from unet2015.tables import markdown_table
+from unet2015.reports.tables import markdown_table
+from unet2015.runtime.atomic import write_text
+from unet2015.runtime.record import code_version, command_line, hardware, versions
 
 
 @dataclass(frozen=True)

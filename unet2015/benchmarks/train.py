@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from unet2015.augmentation import TileSequence, TrainingTile
-from unet2015.batches import Batch, batches, collate
+from unet2015.augmentation.samples import training_tiles
+from unet2015.augmentation.tile import TileSequence, TrainingTile
 from unet2015.benchmarks.timing import Benchmark, Timed, seconds, side_by_side
 from unet2015.config import ExperimentConfig, TrainingConfig
 from unet2015.loss import weighted_cross_entropy
 from unet2015.model import UNet, valid_output_size
-from unet2015.optimization import make_optimizer
-from unet2015.samples import training_tiles
-from unet2015.training import Run, train_step
+from unet2015.training.batches import Batch, batches, collate
+from unet2015.training.loop import Run, train_step
+from unet2015.training.optimization import make_optimizer
 
 PIPELINE_TARGET = 0.05
 """Largest share of a CPU's training step that the input pipeline may take (our choice)."""

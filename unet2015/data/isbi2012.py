@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unet2015.atomic import write_bytes
 from unet2015.data.download import cache_folder, fetch, usual_folders
 from unet2015.data.given_folder import check_given_folder
 from unet2015.data.tiff import read_binary_labels, read_stack
+from unet2015.runtime.atomic import write_bytes
 
 ARCHIVE_URL = "https://downloads.imagej.net/ISBI-2012-challenge.zip"
 """Linked from https://imagej.net/events/isbi-2012-segmentation-challenge."""

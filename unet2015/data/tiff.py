@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 
-from unet2015.atomic import write_atomically
+from unet2015.runtime.atomic import write_atomically
 
 SHORT_OF_THE_FILE = "the file is truncated or damaged; copy or download it again"
 

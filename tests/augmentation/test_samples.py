@@ -1,0 +1,259 @@
+"""Images and labels become the tiles that Eq. 2 and the class frequencies say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.measure import label
+from skimage.segmentation import find_boundaries
+
+from tests.tiny import settings
+from unet2015.augmentation.samples import cells_of, training_tiles, weight_maps
+from unet2015.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
+from unet2015.weight_map import border_weight_map
+
+PLAIN = AugmentationConfig(
+    elastic_sigma_px=0, rotation="none", shift=False, black_level=0, white_level=0, gamma=1
+)
+
+
+def unaugmented(weight_map: WeightMapConfig | None = None) -> ExperimentConfig:
+    """28 px in, 12 px out, always the centre of the image as it is."""
+    return replace(
+        settings(input_tile_px=28),
+        augmentation=PLAIN,
+        weight_map=weight_map or WeightMapConfig(),
+    )
+
+
+def blobs(seed: int, height: int, width: int) -> np.ndarray:
+    """Binary labels, 1 = cell, with some cells apart and some that touch at corners."""
+    noise = np.random.default_rng(seed).normal(size=(height, width))
+    return (ndimage.gaussian_filter(noise, 1.5) > 0).astype(np.uint8)
+
+
+def components(labels: np.ndarray) -> np.ndarray:
+    return np.asarray(label(labels, connectivity=1))
+
+
+def picture(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng([seed, 1]).random(shape, dtype=np.float32)
+
+
+def centre(plane: np.ndarray, size: int) -> np.ndarray:
+    top, left = ((side - size) // 2 for side in plane.shape[-2:])
+    return plane[..., top : top + size, left : left + size]
+
+
+def eq2_by_brute_force(cells: np.ndarray, class_weights: tuple[float, float]) -> np.ndarray:
+    """Eq. 2 with every distance computed pixel by pixel."""
+    places = np.indices(cells.shape).reshape(2, -1).T
+    result = np.empty(cells.shape)
+    numbers = [n for n in np.unique(cells) if n]
+    for row, column in places:
+        nearest = sorted(
+            min(np.hypot(*(np.argwhere(cells == n) - (row, column)).T)) for n in numbers
+        )
+        border = 10 * np.exp(-((nearest[0] + nearest[1]) ** 2) / (2 * 5**2))
+        result[row, column] = class_weights[int(cells[row, column] > 0)] + border
+    return result
+
+
+def test_the_unaugmented_tile_is_the_centre_of_image_labels_and_eq_2():
+    labels = blobs(0, 40, 36)
+    image = picture(0, 40, 36)
+    tile = training_tiles([image], [labels], unaugmented(), seed=0)[0]
+    np.testing.assert_array_equal(tile.image, centre(image, 28)[None])
+    np.testing.assert_array_equal(tile.labels, centre(labels, 12))
+    share = labels.mean()
+    commoner = max(share, 1 - share)
+    cells = components(labels)
+    expected = eq2_by_brute_force(cells, (commoner / (1 - share), commoner / share))
+    np.testing.assert_allclose(tile.weights, centre(expected, 12), atol=1e-5)
+    assert np.ptp(tile.weights) > 1
+
+
+def test_class_weights_come_from_all_labels_together_not_from_each():
+    sparse, full = np.zeros((40, 40), np.uint8), np.ones((40, 40), np.uint8)
+    sparse[:10], full[-10:, :20] = 1, 0  # 400 + 1400 of 3200 pixels are cell
+    config = unaugmented(WeightMapConfig(w0=0))
+    maps = weight_maps(
+        [cells_of(p, "binary", config.weight_map) for p in (sparse, full)], config.weight_map
+    )
+    for labels, weights in zip((sparse, full), maps, strict=True):
+        expected = np.where(labels == 1, 1, 1800 / 1400)
+        np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    tiles = training_tiles([picture(0, 40, 40)] * 2, [sparse, full], config, seed=0)
+    assert {float(w) for k in range(2) for w in np.unique(tiles[k].weights)} <= {
+        1.0,
+        float(np.float32(1800 / 1400)),
+    }
+
+
+def test_images_of_differing_sizes_are_trained_on_together():
+    sizes = [(40, 36), (30, 64), (12, 50)]
+    labels = [blobs(n, *size) for n, size in enumerate(sizes)]
+    images = [picture(n, *size) for n, size in enumerate(sizes)]
+    tiles = training_tiles(images, labels, unaugmented(), seed=0)
+    total = sum(plane.size for plane in labels)
+    cell = sum(int(plane.sum()) for plane in labels)
+    commoner = max(cell, total - cell)
+    class_weights = (commoner / (total - cell), commoner / cell)
+    seen = []
+    for k in range(3):
+        tile = tiles[k]
+        (which,) = [
+            n for n, plane in enumerate(labels) if np.array_equal(centre(plane, 12), tile.labels)
+        ]
+        seen.append(which)
+        expected = border_weight_map(
+            components(labels[which]),
+            WeightMapConfig(separate_touching=False),
+            class_weights=class_weights,
+        )
+        np.testing.assert_allclose(tile.weights, centre(expected, 12), atol=1e-5)
+    assert sorted(seen) == [0, 1, 2]
+
+
+def test_a_stack_and_a_list_of_its_planes_give_the_same_tiles():
+    labels = np.stack([blobs(n, 40, 40) for n in range(2)])
+    images = picture(0, 2, 40, 40)
+    config = settings(input_tile_px=28)
+    stack = training_tiles(images, labels, config, seed=3)
+    planes = training_tiles(list(images), list(labels), config, seed=3)
+    for k in range(4):
+        for ours, theirs in zip(stack[k], planes[k], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_binary_labels_keep_every_pixel_and_any_foreground_value():
+    labels = blobs(1, 40, 40)
+    config = unaugmented()  # separate_touching is on by default
+    tile = training_tiles([picture(0, 40, 40)], [labels * 255], config, seed=0)[0]
+    np.testing.assert_array_equal(tile.labels, centre(labels, 12))
+    cells = cells_of(labels * 255, "binary", config.weight_map)
+    np.testing.assert_array_equal(cells, components(labels))
+
+
+def test_touching_instances_are_separated_and_the_ridge_is_background():
+    rows, columns = np.indices((40, 40))
+    instances = (1 + rows // 10 * 4 + columns // 10).astype(np.uint16)  # no background at all
+    tile = training_tiles(
+        [picture(0, 40, 40)], [instances], unaugmented(), label_kind="instances", seed=0
+    )[0]
+    ridge = tile.labels == 0
+    assert ridge.any()
+    # only where different cells meet
+    border = find_boundaries(instances, connectivity=2, mode="thick")
+    assert not (ridge & ~centre(border, 12)).any()
+    # w0 at both cells of the ridge: d1 and d2 are 1 or 2 pixels there
+    assert tile.weights[ridge].min() > 7
+    separated = cells_of(instances, "instances", WeightMapConfig())
+    share = (separated != 0).mean()
+    expected = eq2_by_brute_force(separated, (share / (1 - share), 1.0))
+    np.testing.assert_allclose(tile.weights, centre(expected, 12), atol=1e-5)
+
+
+def test_instances_stay_as_they_are_where_separation_is_off():
+    instances = np.repeat([[1, 2]], 20, axis=1).repeat(40, axis=0)
+    config = WeightMapConfig(separate_touching=False, class_weights="none")
+    np.testing.assert_array_equal(cells_of(instances, "instances", config), instances)
+    tile = training_tiles(
+        [picture(0, 40, 40)], [instances], unaugmented(config), label_kind="instances", seed=0
+    )[0]
+    assert (tile.labels == 1).all()
+
+
+def test_several_channels_are_kept():
+    image = picture(0, 3, 40, 40)
+    config = unaugmented()
+    config = replace(config, model=replace(config.model, in_channels=3))
+    tile = training_tiles([image], [blobs(0, 40, 40)], config, seed=0)[0]
+    np.testing.assert_array_equal(tile.image, centre(image, 28))
+
+
+def test_images_of_another_number_of_channels_are_named():
+    with pytest.raises(ValueError, match=r"model\.in_channels = 1: the images have 3 channel"):
+        training_tiles([picture(0, 3, 40, 40)], [blobs(0, 40, 40)], unaugmented(), seed=0)
+
+
+def test_ignored_pixels_have_weight_0_and_do_not_count_in_the_class_frequencies():
+    labels = np.zeros((2, 40, 40), np.uint16)
+    labels[0, 10:30, 10:30], labels[1, 15:25, 15:25] = 1, 1
+    ignore = np.zeros(labels.shape, bool)
+    ignore[0, 20:], ignore[1, :, 20:] = True, True
+    config = unaugmented(WeightMapConfig(w0=0))
+    tiles = training_tiles(
+        picture(0, 2, 40, 40), labels, config, label_kind="instances", ignore=ignore, seed=0
+    )
+    cell = int((labels[~ignore] > 0).sum())
+    assert cell == 10 * 20 + 10 * 5
+    heaviest = (1600 - cell) / cell
+    seen = []
+    for k in range(2):
+        tile = tiles[k]
+        which = next(n for n in range(2) if np.array_equal(centre(labels[n], 12), tile.labels))
+        seen.append(which)
+        expected = np.where(labels[which] > 0, heaviest, 1)
+        expected[ignore[which]] = 0
+        np.testing.assert_allclose(tile.weights, centre(expected, 12), rtol=1e-6)
+    assert sorted(seen) == [0, 1]
+
+
+def test_ignored_cells_stay_in_the_border_term_of_the_others():
+    cells = np.zeros((30, 30), np.int32)
+    cells[5:12, 5:25], cells[14:20, 5:25] = 1, 2
+    ignore = cells == 2
+    (weights,) = weight_maps([cells], WeightMapConfig(class_weights="none"), ignore=[ignore])
+    assert (weights[ignore] == 0).all()
+    assert weights[12, 15] > 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 40, 40), "ignore has 1 masks for 2 images"),
+        (
+            (2, 40, 38),
+            r"ignore mask 0 of shape \(40, 38\): must be as large as its labels, \(40, 40",
+        ),
+    ],
+)
+def test_ignore_masks_that_do_not_fit_are_refused(shape, message):
+    labels = np.stack([blobs(n, 40, 40) for n in range(2)])
+    ignore = np.zeros(shape, bool)
+    with pytest.raises(ValueError, match=message):
+        training_tiles(picture(0, 2, 40, 40), labels, unaugmented(), ignore=ignore, seed=0)
+
+
+def test_a_tile_size_that_does_not_fit_is_refused_with_the_nearest():
+    config = settings(input_tile_px=29)
+    with pytest.raises(ValueError, match=r"tile size 29 px .* valid sizes are 28 and 30 px"):
+        training_tiles([picture(0, 40, 40)], [blobs(0, 40, 40)], config, seed=0)
+
+
+def test_a_class_that_does_not_occur_is_refused():
+    empty = np.zeros((40, 40), np.uint8)
+    with pytest.raises(ValueError, match=r"1600 background and 0 cell pixels"):
+        training_tiles([picture(0, 40, 40)], [empty], unaugmented(), seed=0)
+
+
+def test_images_and_labels_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="2 images, 1 labels"):
+        training_tiles(picture(0, 2, 40, 40), [blobs(0, 40, 40)], unaugmented(), seed=0)
+    with pytest.raises(ValueError, match=r"sample 0: labels of shape \(40, 38\)"):
+        training_tiles([picture(0, 40, 40)], [blobs(0, 40, 38)], unaugmented(), seed=0)
+
+
+def test_the_tiles_of_a_device_are_the_same():
+    config = settings()
+    tiles = training_tiles(
+        picture(0, 2, 40, 40), [blobs(n, 40, 40) for n in (0, 1)], config, seed=7
+    )
+    moved = tiles.on("cpu")
+    for k in (0, 1, 5):
+        image, labels, weights = (part.numpy() for part in moved[k])
+        np.testing.assert_allclose(image, tiles[k].image, atol=1e-4)
+        assert (labels == tiles[k].labels).mean() > 0.95  # a source halfway goes either way
+        np.testing.assert_allclose(weights.mean(), tiles[k].weights.mean(), rtol=0.05)

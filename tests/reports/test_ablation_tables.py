@@ -1,0 +1,145 @@
+"""The page and the figures of the ablations: every number in a paragraph stands in the table."""
+
+import re
+
+import pytest
+
+from tests.reports.ablation_records import ablation_record, grid
+from unet2015.reports.ablation_tables import (
+    ablations_page,
+    difference_table,
+    evidence,
+    write_ablations,
+)
+from unet2015.reports.statistics import sections
+from unet2015.runtime.record import write_record
+
+NUMBER = re.compile(r"(?<![\w^])[+-]?\d+(?:\.\d+)?")
+
+
+HELA, U373 = "DIC-C2DH-HeLa", "PhC-C2DH-U373"
+
+
+def page(records, **options):
+    return ablations_page(sections(records, **options))
+
+
+@pytest.mark.parametrize("dataset", ["isbi2012", HELA])
+@pytest.mark.parametrize("outcome", ["finished", "diverged", "failed"])
+def test_every_number_in_a_paragraph_is_a_cell_of_the_arms_row(outcome, dataset):
+    records = grid(("gelu", "silu", "no_border_weight"), dataset=dataset)
+    records.append(ablation_record("silu", 0, 0, outcome=outcome, dataset=dataset))
+    records.append(ablation_record("pysilu", 1, 0, outcome=outcome, dataset=dataset))
+    (section,) = sections(records)
+    rows = difference_table(section.arms).splitlines()
+    quoted = 0
+    for arm in section.arms:
+        (row,) = (line for line in rows if line.startswith(f"| `{arm.name}` |"))
+        numbers = NUMBER.findall(evidence(arm))
+        quoted += len(numbers)
+        assert set(numbers) <= set(NUMBER.findall(row))
+    assert quoted > 30
+
+
+def test_bold_only_where_the_interval_excludes_zero():
+    (section,) = sections(grid(("gelu", "silu")))
+    cells = [
+        (cell, difference)
+        for arm, line in zip(
+            section.arms, difference_table(section.arms).splitlines()[2:], strict=True
+        )
+        for cell, difference in zip(line.split("|")[8:-1], arm.differences, strict=True)
+    ]
+    assert len(cells) == 12
+    for cell, difference in cells:
+        assert ("**" in cell) is difference.interval.excludes_zero
+        assert f"{difference.mean:+.4f}"[:6] in cell
+    few = sections(grid(("gelu",), seeds=(0,)))[0].arms
+    assert "**" not in difference_table(few)
+    assert "no interval" in difference_table(few)
+
+
+def test_counts_and_reasons_are_shown():
+    records = grid(("gelu",))
+    records[4] = ablation_record("gelu", 1, 0, outcome="diverged")
+    records[5]["training"]["dead_start_steps"] = 60
+    text = page(records)
+    assert "| `gelu` | 4 | 3 | 1 | 0 | 1 | 3 |" in text
+    assert "diverged: the loss is nan" in text
+    assert "Of 4 runs 1 diverged. Of 4 runs 1 had a dead start." in text
+
+
+def test_every_preset_has_its_section_and_says_not_run():
+    text = page(grid(("gelu",)))
+    assert "## Preset `quick`, baseline 000000000000" in text
+    assert "## Preset `paper`\n\nnot run" in text
+    assert "not run" in page([])
+    assert "3 channels" not in text
+
+
+def test_the_phantom_has_a_page_of_its_own(tmp_path):
+    records = [record | {"dataset": "phantom"} for record in grid(("gelu",))]
+    text = page(records)
+    assert "gelu" not in text
+    for record in records:
+        write_record(tmp_path / "runs", record["name"], record)
+    paths = write_ablations(tmp_path)
+    assert sorted(path.name for path in paths) == ["ablations.md", "ablations_phantom.md"]
+    assert "PHANTOM" in (tmp_path / "ablations_phantom.md").read_text()
+
+
+def test_each_cell_tracking_set_has_a_page_and_figures_of_its_own(tmp_path):
+    records = grid(("gelu", "silu"))
+    for record in records:
+        write_record(tmp_path / "runs", record["name"], record)
+    before = {path.name: path.read_bytes() for path in write_ablations(tmp_path)}
+    cells = grid(("gelu", "no_rotation"), folds=(1, 2), dataset=HELA)
+    cells[-1] = ablation_record("no_rotation", 2, 1, outcome="diverged", dataset=HELA)
+    for record in cells:
+        write_record(tmp_path / "runs", record["name"], record)
+    paths = {path.name: path for path in write_ablations(tmp_path)}
+    figures = {f"ablations_quick_{HELA}_{kind}.png" for kind in ("differences", "curves")}
+    assert paths.keys() - before.keys() == {f"ablations_{HELA}.md", *figures}
+    # the EM page gets a link, and nothing else changes
+    link = f"The same on the cell tracking sets: [{HELA}](ablations_{HELA}.md).\n\n"
+    em = paths["ablations.md"].read_text()
+    assert em.replace(link, "").encode() == before.pop("ablations.md") != em.encode()
+    assert {name: paths[name].read_bytes() for name in before} == before
+    text = paths[f"ablations_{HELA}.md"].read_text()
+    links = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert {link.removeprefix("figures/") for link in links} == figures
+    assert all((tmp_path / link).is_file() for link in links)
+    assert "fold 1 is trained on sequence 01 and scored on 02" in text
+    assert "| `no_rotation` | 4 | 3 | 1 | 0 | 0 | 3 |" in text
+    assert "| SEG | foreground IoU | share of merged cells |" in text
+    assert "core_probability 0.9" in text
+    assert "silu" not in text
+    assert "Rand" not in text
+    assert U373 not in text
+
+
+def test_the_commits_of_a_section_are_named():
+    records = grid(("gelu",))
+    records[0]["commit"] = "b" * 40
+    words = f"Code: commit aaaaaaaaaaaa: {len(records) - 1} run(s); commit bbbbbbbbbbbb: 1 run(s)."
+    assert words in page(records)
+
+
+def test_page_and_figures_from_the_records_alone_are_the_same_every_time(tmp_path):
+    records = grid(("gelu", "silu", "no_rotation", "batch_norm", "pysilu"))
+    records[-1] = ablation_record("pysilu", 4, 1, outcome="diverged")
+    for record in records:
+        write_record(tmp_path / "runs", record["name"], record)
+    paths = write_ablations(tmp_path)
+    assert [path.name for path in paths] == [
+        "ablations.md",
+        "ablations_quick_differences.png",
+        "ablations_quick_curves.png",
+    ]
+    before = {path: path.read_bytes() for path in paths}
+    assert all(len(content) > 1000 for content in before.values())
+    assert write_ablations(tmp_path) == paths
+    assert {path: path.read_bytes() for path in paths} == before
+    text = paths[0].read_text()
+    for link in re.findall(r"\]\((figures/[^)]+)\)", text):
+        assert (tmp_path / link).is_file()

@@ -1,0 +1,160 @@
+"""Files are there whole or not at all, also when the disk or the folder refuses."""
+
+import errno
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from unet2015.runtime.atomic import writable_outputs, write_atomically, write_bytes, write_text
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_bytes_and_text_into_new_folders(tmp_path):
+    write_bytes(tmp_path / "a" / "b" / "bytes", b"\x00\xff")
+    write_text(tmp_path / "a" / "text", "× – σ\n")
+    assert (tmp_path / "a" / "b" / "bytes").read_bytes() == b"\x00\xff"
+    assert (tmp_path / "a" / "text").read_bytes() == "× – σ\n".encode()
+    assert files_in(tmp_path / "a") == ["b", "text"]
+
+
+def test_replaces_the_previous_file_only_at_the_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("previous")
+    with write_atomically(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_text() == "previous"
+    assert path.read_text() == "new"
+    assert files_in(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("end", [RuntimeError, KeyboardInterrupt, ValueError])
+def test_an_interrupted_block_leaves_the_previous_file_and_nothing_else(tmp_path, end):
+    path = tmp_path / "file"
+    path.write_text("previous")
+
+    def half_way() -> None:
+        with write_atomically(path) as file:
+            file.write(b"half")
+            raise end
+
+    with pytest.raises(end):
+        half_way()
+    assert path.read_text() == "previous"
+    assert files_in(tmp_path) == ["file"]
+
+
+def test_a_symbolic_link_is_followed(tmp_path):
+    (tmp_path / "real").write_text("previous")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path):
+    (tmp_path / "plain").write_text("x")
+    write_text(tmp_path / "ours", "x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_write_that_the_system_cuts_off_leaves_the_previous_file(tmp_path):
+    """A limit on the size of files stands in for the full disk: the write itself fails."""
+    path = tmp_path / "file"
+    path.write_text("previous")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="the previous file is untouched") as caught:
+            write_bytes(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert str(path) in str(caught.value)
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_text() == "previous"
+    assert files_in(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match="No space left on device; nothing was left there") as caught:
+        write_text(path, "text")
+    assert caught.value.errno == errno.ENOSPC
+    assert str(caught.value).startswith(f"cannot write {path}: ")
+    assert files_in(tmp_path) == []
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match=r"cannot write .*file/below"):
+        write_text(tmp_path / "file" / "below", "text")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "file").write_text("previous")
+    folder.chmod(0o500)
+    with pytest.raises(PermissionError, match="the previous file is untouched"):
+        write_text(folder / "file", "new")
+    folder.chmod(0o700)
+    assert (folder / "file").read_text() == "previous"
+
+
+def test_a_permission_error_keeps_its_kind(tmp_path, monkeypatch):
+    def refused(_self: Path, _target: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "file").write_text("previous")
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(PermissionError, match="Permission denied; the previous file is untouched"):
+        write_text(tmp_path / "file", "new")
+    assert files_in(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "previous"
+
+
+def test_a_folder_is_not_overwritten(tmp_path):
+    with pytest.raises(OSError, match="is not a regular file"):
+        write_text(tmp_path, "text")
+    assert tmp_path.is_dir()
+
+
+def test_a_failure_at_another_file_keeps_its_own_message(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"No such file or directory: .*missing"),
+        write_atomically(tmp_path / "file"),
+    ):
+        (tmp_path / "missing").read_bytes()
+    assert files_in(tmp_path) == []
+
+
+def test_asking_whether_a_file_can_be_written_makes_no_folder(tmp_path):
+    writable_outputs({"--json": tmp_path / "new" / "deep" / "x.json"}, {})
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.tiff", "x.TIF", "new/x.ome.tif"])
+def test_stacks_are_named_as_tiff(tmp_path, name):
+    writable_outputs({"--output": tmp_path / name}, {})
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.py", "x", "x.safetensors"])
+def test_other_names_for_stacks_are_refused_with_the_nearest_one(tmp_path, name):
+    with pytest.raises(ValueError, match=r"--output .*: must end in \.tif or \.tiff") as caught:
+        writable_outputs({"--output": tmp_path / name}, {})
+    assert str(tmp_path / name) in str(caught.value)
+    assert f"{tmp_path / 'x.tif'}, say" in str(caught.value)

@@ -1,0 +1,262 @@
+import json
+import math
+import platform
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unet2015.config import ExperimentConfig, config_hash, from_dict
+from unet2015.runtime.record import (
+    REPOSITORY,
+    code_version,
+    command_line,
+    peak_memory_gib,
+    provenance,
+    read_records,
+    write_record,
+)
+
+NOW = datetime(2026, 11, 21, 5, 12, tzinfo=UTC)
+
+
+def some_provenance(**changes):
+    given = {
+        "config": ExperimentConfig(),
+        "seed": 3,
+        "data_hashes": {"train-volume": "200da3"},
+        "command": command_line(["reproduce/em_challenge.py", "--data", "/home/alice/isbi2012"]),
+        "started": NOW,
+        "wall_time_s": 12.345,
+        "deviations": ["training.steps: 5 (was 80000)"],
+    }
+    return provenance(**(given | changes))
+
+
+def write_raw(folder, name, content):
+    (folder / f"{name}.json").write_text(
+        content if isinstance(content, str) else json.dumps(content)
+    )
+
+
+def test_provenance_names_code_machine_settings_and_command():
+    made = some_provenance(started=NOW.astimezone(timezone(timedelta(hours=2))))
+    assert made["started"] == "2026-11-21T05:12:00Z"
+    assert made["wall_time_s"] == 12.3
+    assert made["config_hash"] == config_hash(from_dict(made["config"]))
+    assert made["versions"]["numpy"] == np.__version__
+    assert made["hardware"]["cores"] >= 1
+    assert made["hardware"]["torch_threads"] >= 1
+    assert set(code_version()) <= set(made)
+
+
+def test_provenance_takes_the_code_version_of_the_start():
+    made = some_provenance(code={"commit": "abc", "dirty": False})
+    assert (made["commit"], made["dirty"]) == ("abc", False)
+
+
+def test_provenance_names_no_path_host_or_user(tmp_path):
+    text = json.dumps(some_provenance(), ensure_ascii=False)
+    assert "alice" not in text
+    assert str(REPOSITORY) not in text
+    assert not re.search(r"\"/|\s/", text)  # a string or word that starts like an absolute path
+    host = platform.node()
+    assert len(host) < 4 or host not in text
+
+
+def test_a_time_without_zone_is_refused(tmp_path):
+    naive = NOW.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="time zone"):
+        some_provenance(started=naive)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["reproduce/em_challenge.py"], "python reproduce/em_challenge.py"),
+        (
+            [str(REPOSITORY / "reproduce/em_challenge.py"), "--preset", "quick"],
+            "python reproduce/em_challenge.py --preset quick",
+        ),
+        (
+            [str(REPOSITORY / "unet2015/__main__.py"), "train", "--images", "/data/alice/x.tif"],
+            "python -m unet2015 train --images …/x.tif",
+        ),
+        (["s.py", "--output=/home/alice/run", "../alice/x"], "python s.py --output=…/run …/x"),
+        (["s.py", "C:\\Users\\alice\\x.tif"], "python s.py …/x.tif"),
+        (["/opt/alice/s.py", "runs/a", "1e-3"], "python …/s.py runs/a 1e-3"),
+        (["s.py", "two words", "/a/two words"], "python s.py 'two words' '…/two words'"),
+        (["s.py", "--o=~", "/", ".."], "python s.py --o=… … …"),
+    ],
+)
+def test_command_line_holds_no_path_of_the_machine(argv, expected, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    assert command_line(argv) == expected
+
+
+def test_command_line_hides_a_home_folder(monkeypatch, tmp_path):
+    home = tmp_path / "alice"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert command_line(["s.py", str(home), f"--data={home}"]) == "python s.py … --data=…"
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    ended = subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ended.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_code_version_is_the_commit_and_whether_code_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "of_a_hook"))
+    assert code_version(tmp_path) == {"commit": None, "code_tree": None, "dirty": None}
+    monkeypatch.delenv("GIT_DIR")
+    git(tmp_path, "init", "-q")
+    code, other = tmp_path / "unet2015" / "code.py", tmp_path / "experiments" / "code.py"
+    page = tmp_path / "unet2015" / "reports" / "page.py"
+    for file in (code, other, page):
+        file.parent.mkdir()
+        file.write_text("1")
+    assert code_version(tmp_path) == {"commit": None, "code_tree": None, "dirty": True}
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    clean = code_version(tmp_path)
+    assert (clean["commit"], clean["dirty"]) == (git(tmp_path, "rev-parse", "HEAD"), False)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "record.json").write_text("{}")
+    (tmp_path / "README.md").write_text("a table")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "of_a_hook"))
+    assert code_version(tmp_path) == clean
+    code.write_text("2")
+    assert code_version(tmp_path) == clean | {"dirty": True}
+    monkeypatch.delenv("GIT_DIR")
+    code.write_text("1")
+    page.write_text("another table")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "a record and a page")
+    later = code_version(tmp_path)
+    assert later["commit"] != clean["commit"]
+    assert later["code_tree"] == clean["code_tree"]
+    for file in (code, other):
+        file.write_text("3")
+        git(tmp_path, "commit", "-q", "-a", "-m", "what computes")
+        assert code_version(tmp_path)["code_tree"] not in (later["code_tree"], None)
+        later = code_version(tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_copy_without_its_repository_is_told_its_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNET2015_COMMIT", "c" * 40)
+    assert code_version(tmp_path) == {"commit": "c" * 40, "code_tree": None, "dirty": None}
+    monkeypatch.setenv("UNET2015_COMMIT", "main")
+    with pytest.raises(ValueError, match="UNET2015_COMMIT = 'main': must be the hexadecimal"):
+        code_version(tmp_path)
+    git(tmp_path, "init", "-q")  # which the variable does not overrule
+    assert code_version(tmp_path)["commit"] is None
+
+
+def test_an_installed_copy_does_not_claim_the_commit_around_it(tmp_path):
+    git(tmp_path, "init", "-q")
+    inside = tmp_path / "site-packages"
+    inside.mkdir()
+    assert code_version(inside) == {"commit": None, "code_tree": None, "dirty": None}
+
+
+def test_peak_memory_grows_with_an_allocation():
+    pytest.importorskip("resource")
+    before = peak_memory_gib()
+    kept = np.ones(2**27, np.uint8)
+    after = peak_memory_gib()
+    assert before is not None
+    assert after is not None
+    assert 0 < before <= after < 1000
+    assert after >= kept.nbytes / 2**30  # the array alone
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    record = {"experiment": "x", "a": np.float32(0.5), "n": np.int64(3), "list": np.arange(2)}
+    path = write_record(
+        tmp_path / "runs", "x_seed0", record | {"none": None, "d": {4: "é"}}, now=NOW
+    )
+    assert path.name == "x_seed0_20261121T051200Z.json"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    text = path.read_bytes().decode()
+    assert text.endswith("}\n")
+    assert text.index('"a"') < text.index('"experiment"') < text.index('"name"')
+    (read,) = read_records(path.parent)
+    expected = {"schema": 1, "name": path.stem, "experiment": "x", "a": 0.5, "n": 3}
+    assert read == expected | {"list": [0, 1], "none": None, "d": {"4": "é"}}
+
+
+def test_records_are_append_only(tmp_path):
+    first = write_record(tmp_path, "x", {"experiment": "x", "k": 1}, now=NOW)
+    content = first.read_bytes()
+    paths = [write_record(tmp_path, "x", {"experiment": "x", "k": k}, now=NOW) for k in (2, 3)]
+    assert [p.stem for p in paths] == [f"{first.stem}_2", f"{first.stem}_3"]
+    assert first.read_bytes() == content
+    assert [r["k"] for r in read_records(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32("nan"), np.array([1.0, -np.inf])])
+def test_a_number_that_json_has_not_is_refused(tmp_path, value):
+    with pytest.raises(ValueError, match=r"record\.folds\.4.*must be finite"):
+        write_record(tmp_path, "x", {"experiment": "x", "folds": {4: [value]}})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "a b"])
+def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="name = "):
+        write_record(tmp_path, name, {"experiment": "x"})
+
+
+def test_what_json_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="experiment"):
+        write_record(tmp_path, "x", {})
+    with pytest.raises(ValueError, match="cannot be written as JSON"):
+        write_record(tmp_path, "x", {"experiment": "x", "path": Path("a")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_of_one_experiment_sorted_by_name(tmp_path):
+    for name, experiment in (("b", "x"), ("a", "x"), ("c", "y")):
+        write_record(tmp_path, name, {"experiment": experiment}, now=NOW)
+    (tmp_path / ".b.json").write_text("half-writ")  # a temporary file of another process
+    (tmp_path / "notes.txt").write_text("")
+    assert [r["name"][0] for r in read_records(tmp_path, "x")] == ["a", "b"]
+    assert [r["name"][0] for r in read_records(tmp_path)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema": 1, "experiment"', "damaged"),
+        ('{"schema": 1, "name": "bad", "experiment": "x", "a": NaN}', "NaN"),
+        ([1, 2], "schema"),
+        ({"name": "bad", "experiment": "x"}, "schema"),
+        ({"schema": 2, "name": "bad", "experiment": "x"}, "schema"),
+        ({"schema": 1, "name": "other", "experiment": "x"}, "other"),
+        ({"schema": 1, "name": "bad"}, "'experiment'"),
+        ({"schema": 1, "name": "bad", "experiment": "em_challenge"}, "'command'"),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_named(tmp_path, content, message):
+    write_raw(tmp_path, "bad", content)
+    with pytest.raises(ValueError, match=rf"bad\.json.*{message}"):
+        read_records(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_records(tmp_path / "nowhere")

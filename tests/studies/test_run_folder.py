@@ -1,0 +1,66 @@
+"""Prediction once in a run's folder, one slice at a time, and what there is not to be replaced."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny import blob_tiles, quietly, settings
+from unet2015.data.gray_scale import GrayScale
+from unet2015.inference.prediction import predict_stack
+from unet2015.studies.run_folder import ABOUT, PROBABILITY, predict_once, refuse_kept
+from unet2015.training.checkpoint import WEIGHTS, Checkpoint
+
+STACK = np.random.default_rng(0).integers(0, 256, (3, 30, 41), np.uint8)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Checkpoint:
+    """A run in the folder 'run'."""
+    config = settings(steps=2)
+    scale = GrayScale(20.0, 200.0, "uint8", clip=True)
+    data = {"gray_scale": scale.as_dict()}
+    return quietly(config, blob_tiles(config), tmp_path / "run", data=data)
+
+
+def test_slice_by_slice_is_the_whole_stack_at_once(trained, tmp_path, capsys):
+    found, _ = predict_once(trained, STACK, tmp_path / "run", device="cpu", name="it")
+    assert capsys.readouterr().out.startswith("1 tile(s) of ")
+    images = np.clip(STACK, 20, 200).astype(np.float64)
+    images = ((images - 20) / 180).astype(np.float32)
+    network = trained.network()
+    slices = predict_stack(network, images, trained.config.prediction, progress=False)
+    np.testing.assert_array_equal(found, np.stack(list(slices)))
+    again, _ = predict_once(trained, STACK, tmp_path / "run", device="cpu", name="it")
+    np.testing.assert_array_equal(again, found)
+    assert "memory" not in capsys.readouterr().out
+
+
+def test_gray_values_out_of_range_are_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match="made for uint8"):
+        predict_once(trained, STACK / 255, tmp_path / "run", device="cpu", name="it")
+    assert not (tmp_path / "run" / PROBABILITY).exists()
+
+
+@pytest.mark.parametrize(
+    "name", [WEIGHTS, "Weights.safetensors", "my.safetensors", "history.csv", ABOUT, PROBABILITY]
+)
+@pytest.mark.parametrize("checkpoint", ["run", f"run/{WEIGHTS}"])
+def test_no_output_replaces_what_the_run_keeps(tmp_path, checkpoint, name):
+    (tmp_path / "run").mkdir()
+    for file in (WEIGHTS, ABOUT):
+        (tmp_path / "run" / file).touch()
+    (tmp_path / "link.tif").symlink_to(tmp_path / "run" / name)
+    for output in (tmp_path / "run" / name, tmp_path / "run" / ".." / "run" / name):
+        with pytest.raises(ValueError, match=r"--output .*give another path, .*-of-other\.tif"):
+            refuse_kept("--output", output, tmp_path / checkpoint)
+    with pytest.raises(ValueError, match=r"link\.tif: is the name"):
+        refuse_kept("--output", tmp_path / "link.tif", tmp_path / checkpoint)
+    refuse_kept("--output", tmp_path / name, tmp_path / checkpoint)
+
+
+def test_other_names_in_the_folder_are_free(tmp_path):
+    (tmp_path / WEIGHTS).touch()
+    # nobody else has made a probability there
+    for name in ("probability-of-other.tif", PROBABILITY, "weights.tif"):
+        refuse_kept("--output", tmp_path / name, tmp_path)

@@ -1,0 +1,73 @@
+"""The options of the engine reach the training, and what cannot be is refused before it begins."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from tests.tiny import blob_tiles, quietly, settings
+from unet2015.runtime import distributed
+from unet2015.runtime.numerics import CUBLAS, CUBLAS_VALUES
+from unet2015.training.checkpoint import load_checkpoint
+from unet2015.training.engine import Engine
+from unet2015.training.loop import train
+
+
+def test_deterministic_prepares_cublas(monkeypatch):
+    monkeypatch.setenv(CUBLAS, "")  # so that it is put back
+    monkeypatch.delenv(CUBLAS)
+    Engine().prepare()
+    assert CUBLAS not in os.environ
+    Engine(deterministic=True).prepare()
+    assert os.environ[CUBLAS] in CUBLAS_VALUES
+
+
+def test_the_options_are_those_of_training(tmp_path):
+    config = settings()
+    plain = quietly(config, blob_tiles(config), tmp_path / "plain")
+    same = quietly(
+        config, blob_tiles(config), tmp_path / "same", **Engine(deterministic=True).options()
+    )
+    assert plain.weights_sha256() == same.weights_sha256()
+
+
+def test_a_loss_of_the_whole_batch_takes_one_process(tmp_path, monkeypatch):
+    config = settings()
+    config = replace(
+        config,
+        model=replace(config.model, classes=1),
+        training=replace(config.training, loss="logistic_dice"),
+    )
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    with pytest.raises(ValueError, match=r"logistic_dice.*one process"):
+        quietly(config, blob_tiles(config), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_bits_and_a_graph_exclude_each_other():
+    with pytest.raises(ValueError, match=r"^--compile cuda_graph with --deterministic: .*none"):
+        Engine(deterministic=True, compile="cuda_graph").prepare()
+    Engine(deterministic=False, compile="cuda_graph").prepare()
+
+
+def test_the_check_knows_the_device_and_the_number_of_workers():
+    Engine(compile="compile").check("cpu", 0)
+    Engine(compile="cuda_graph").check("cuda:0", 1)
+    with pytest.raises(ValueError, match=r"^--compile cuda_graph on device cpu: needs a CUDA"):
+        Engine(compile="cuda_graph").check("cpu", 1)
+    with pytest.raises(ValueError, match=r"^--workers -2: must be ≥ 0"):
+        Engine().check("cpu", -2)
+    for seconds in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"^--checkpoint-every-s (-1|nan): must be ≥ 0"):
+            Engine(checkpoint_every_s=seconds).check("cpu", 1)
+
+
+def test_a_state_after_every_step_can_be_had(tmp_path):
+    config, options = settings(), Engine(checkpoint_every_s=0.0).options()
+    found = []
+
+    def look(step: int) -> None:
+        found.append(load_checkpoint(tmp_path).step)
+
+    train(config, blob_tiles(config), tmp_path, progress=False, on_step=look, **options)
+    assert found == list(range(1, config.training.steps + 1))

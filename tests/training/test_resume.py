@@ -1,0 +1,200 @@
+"""A run that is cut off and continued ends bit-identical to one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from tests.commands import ROOT
+from tests.tiny import (
+    NEVER,
+    augmented_tiles,
+    blob_tiles,
+    contents,
+    cut_off,
+    quietly,
+    same_weights,
+    settings,
+)
+from unet2015.training import loop as training
+from unet2015.training.checkpoint import CURRENT, load_checkpoint
+from unet2015.training.history import HISTORY
+from unet2015.training.loop import TrainingStopped
+
+
+@pytest.fixture
+def rows_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of the history every three steps: at 3, 6, and at the last, 8."""
+    monkeypatch.setattr("unet2015.training.history.EVERY_STEPS", 3)
+
+
+OPTIMIZERS = [
+    pytest.param({"optimizer": "sgd"}, id="sgd"),
+    pytest.param({"optimizer": "adam", "learning_rate": 0.01}, id="adam"),
+    pytest.param({"optimizer": "adam", "precision": "bfloat16"}, id="adam, bfloat16"),
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("workers", [0, 2])
+# 3 and 6 end a row of the history, 4 and 7 begin one, 5 is in the middle, 8 is the last step
+@pytest.mark.parametrize("cuts", [[3], [4], [5], [8], [2, 3, 6, 7]], ids=str)
+def test_an_interrupted_run_ends_bit_identical(tmp_path, rows_of_three, optimizer, workers, cuts):
+    config = settings(batch_size=2, **optimizer)
+    assert config.model.dropout > 0
+    tiles = augmented_tiles(config)
+    whole = quietly(config, tiles, tmp_path / "whole", checkpoint_every_s=NEVER)
+    for step in cuts:
+        cut_off(step, config, tiles, tmp_path / "cut", workers=workers)
+        assert load_checkpoint(tmp_path / "cut").step == step
+    continued = quietly(config, tiles, tmp_path / "cut", workers=workers)
+    assert same_weights(continued, whole)
+    assert continued.history == whole.history
+    histories = [(tmp_path / name / HISTORY).read_bytes() for name in ("cut", "whole")]
+    assert histories[0] == histories[1]
+    states = [load_checkpoint(tmp_path / name / CURRENT) for name in ("cut", "whole")]
+    assert states[0].optimizer.keys() == states[1].optimizer.keys()
+    for name, tensor in states[0].optimizer.items():
+        assert torch.equal(tensor, states[1].optimizer[name])
+
+
+def test_a_run_that_saved_nothing_yet_starts_again(tmp_path):
+    config = settings()
+    whole = quietly(config, blob_tiles(config), tmp_path / "whole")
+    cut_off(5, config, blob_tiles(config), tmp_path / "cut", checkpoint_every_s=NEVER)
+    assert contents(tmp_path / "cut") == {}
+    assert same_weights(quietly(config, blob_tiles(config), tmp_path / "cut"), whole)
+
+
+def test_a_damaged_state_falls_back_on_the_one_before(tmp_path, capsys, rows_of_three):
+    config, tiles = settings(optimizer="adam"), blob_tiles(settings())
+    whole = quietly(config, tiles, tmp_path / "whole")
+    cut_off(6, config, tiles, tmp_path / "cut")
+    state = bytearray((tmp_path / "cut" / CURRENT).read_bytes())
+    state[-1] ^= 1
+    (tmp_path / "cut" / CURRENT).write_bytes(state)
+    histories: list[list[str]] = []
+
+    def look(_: int) -> None:
+        histories.append((tmp_path / "cut" / HISTORY).read_text().splitlines())
+
+    continued = quietly(config, tiles, tmp_path / "cut", on_step=look, checkpoint_every_s=NEVER)
+    # the row of step 6 was taken back with that step
+    assert [len(lines) for lines in histories] == [2, 2, 4]
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {tmp_path / 'cut' / CURRENT}: damaged")
+    assert same_weights(continued, whole)
+    assert histories[-1] == (tmp_path / "whole" / HISTORY).read_text().splitlines()
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_a_whole_step_that_is_saved(tmp_path, asked):
+    config, tiles = settings(), blob_tiles(settings())
+    whole = quietly(config, tiles, tmp_path / "whole")
+    before = signal.getsignal(asked)
+
+    def ask(step: int) -> None:
+        if step == 3:
+            os.kill(os.getpid(), asked)
+
+    with pytest.raises(TrainingStopped, match=f"stopped by {asked.name} after step 4 of 8") as end:
+        quietly(config, tiles, tmp_path / "cut", on_step=ask, checkpoint_every_s=NEVER, workers=2)
+    assert str(tmp_path / "cut" / CURRENT) in str(end.value)
+    assert load_checkpoint(tmp_path / "cut").step == 4
+    assert signal.getsignal(asked) == before
+    assert not [t for t in threading.enumerate() if t.name.startswith("tiles")]
+    assert same_weights(quietly(config, tiles, tmp_path / "cut"), whole)
+
+
+def test_a_signal_while_the_state_of_a_step_is_decided_waits_for_the_next(tmp_path, monkeypatch):
+    config, tiles = settings(), blob_tiles(settings())
+
+    def ask(loss: float) -> bool:
+        if not asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+        asked.append(loss)
+        return True
+
+    asked: list[float] = []
+    monkeypatch.setattr(training.math, "isfinite", ask)
+    with pytest.raises(TrainingStopped, match="after step 2 of 8"):
+        quietly(config, tiles, tmp_path, checkpoint_every_s=NEVER)
+    assert load_checkpoint(tmp_path).step == 2
+
+
+def test_a_signal_in_the_last_step_is_no_reason_not_to_finish(tmp_path):
+    config = settings()
+
+    def ask(step: int) -> None:
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert quietly(config, blob_tiles(config), tmp_path, on_step=ask).step == 8
+
+
+def test_asked_twice_it_stops_at_once(tmp_path):
+    config = settings()
+
+    def ask_twice(step: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        quietly(config, blob_tiles(config), tmp_path, on_step=ask_twice)
+    assert load_checkpoint(tmp_path).step == 1
+
+
+def test_outside_the_main_thread_it_trains_without_signals(tmp_path):
+    config = settings()
+    with ThreadPoolExecutor(1) as pool:
+        final = pool.submit(quietly, config, blob_tiles(config), tmp_path).result(timeout=60)
+    assert final.step == 8
+
+
+def test_sigterm_from_another_process(tmp_path):
+    """The parent signals while step 3's callback waits for it; the run then ends bit-identical."""
+    config = settings()
+    code = (
+        "import sys; from pathlib import Path; from tests.tiny import *\n"
+        "from unet2015.training.loop import TrainingStopped, train\n"
+        "def wait(step):\n"
+        "    print(step, flush=True)\n"
+        "    if step == 3: sys.stdin.readline()\n"
+        "try: train(settings(), augmented_tiles(settings()), Path(sys.argv[1]), progress=False,\n"
+        "           on_step=wait)\n"
+        "except TrainingStopped as stopped: sys.exit(str(stopped))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "cut")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert [child.stdout.readline() for _ in range(3)] == ["1\n", "2\n", "3\n"]
+        child.send_signal(signal.SIGTERM)
+        _, errors = child.communicate("\n", timeout=60)
+    assert child.returncode == 1
+    assert "\nstopping after this step; again: at once, without saving\n" in errors
+    assert "stopped by SIGTERM after step 4 of 8; the same command continues" in errors
+    whole = quietly(config, augmented_tiles(config), tmp_path / "whole")
+    assert same_weights(quietly(config, augmented_tiles(config), tmp_path / "cut"), whole)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_tile_comes_through_and_the_run_can_go_on(tmp_path, workers):
+    config, tiles = settings(), blob_tiles(settings())
+    whole = quietly(config, tiles, tmp_path / "whole")
+    with pytest.raises(IndexError, match="list index out of range"):
+        quietly(config, tiles[:5], tmp_path / "cut", workers=workers)
+    assert not [t for t in threading.enumerate() if t.name.startswith("tiles")]
+    assert load_checkpoint(tmp_path / "cut").step == 5
+    assert same_weights(quietly(config, tiles, tmp_path / "cut"), whole)

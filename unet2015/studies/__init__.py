@@ -1,0 +1,1 @@
+"""One part of an experiment in a folder of its own: trained, predicted, scored, each once."""

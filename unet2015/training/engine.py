@@ -1,0 +1,67 @@
+"""The options of every command that trains on how the machine computes (not what)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from unet2015.runtime.numerics import prepare_deterministic
+from unet2015.training.batches import check_workers
+from unet2015.training.cuda_step import GRAPHS, Compile, check_compile
+from unet2015.training.tile_place import AugmentOn
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a training computes; results differ by rounding at most."""
+
+    augment_on: AugmentOn = "auto"
+    """Who makes the training tiles: host, --workers threads; device, a GPU itself; auto: the
+    device that trains, if it is a GPU."""
+    deterministic: bool = False
+    """The same bits in every run on a GPU too, at some cost of speed; a CPU gives them anyway.
+    Not with a --compile that records a graph."""
+    compile: Compile = "none"
+    """How a step runs: none, operation by operation; compile, by torch.compile; cuda_graph,
+    recorded once and replayed; compiled_graph, both."""
+    checkpoint_every_s: float = 120.0
+    """Seconds from one resume state to the next: what a power cut can cost (a signal costs
+    nothing). 0: one after every step. Default: our choice."""
+
+    def prepare(self) -> None:
+        """What must be done before a GPU is first used; ValueError as `prepare_deterministic`.
+
+        Also ValueError for --deterministic with a graph: the steps before its recording use other
+        kernels than those that it holds, so that a continued run would have other bits.
+        """
+        if self.deterministic and self.compile in GRAPHS:
+            raise ValueError(
+                f"--compile {self.compile} with --deterministic: a graph cannot promise equal "
+                "bits; give --compile none, or drop --deterministic"
+            )
+        if self.deterministic:
+            prepare_deterministic()
+
+    def check(self, device: str, workers: int) -> None:
+        """Refuse, with ValueError, what `train` would, before anything is read or written.
+
+        device: as `numerics.resolve_device` gives it. workers: of the option --workers.
+        """
+        check_workers(workers, "--workers")
+        if not self.checkpoint_every_s >= 0:
+            raise ValueError(f"--checkpoint-every-s {self.checkpoint_every_s:g}: must be ≥ 0")
+        try:
+            check_compile(self.compile, device)
+        except ValueError as error:
+            reason = str(error).replace(f"compile = {self.compile!r}", f"--compile {self.compile}")
+            raise ValueError(reason) from error
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `loop.train`."""
+        return self.way() | {"checkpoint_every_s": self.checkpoint_every_s}
+
+    def way(self) -> dict[str, Any]:
+        """Those on which the time of a step depends: of `estimate.seconds_per_step` too."""
+        return {
+            "augment_on": self.augment_on,
+            "deterministic": self.deterministic,
+            "compile": self.compile,
+        }

@@ -1,0 +1,72 @@
+"""What a run's folder holds when the run starts, and whether it may go on from there."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from unet2015.config import ExperimentConfig, config_hash, differences
+from unet2015.training.checkpoint import (
+    CURRENT,
+    PREVIOUS,
+    WEIGHTS,
+    Checkpoint,
+    DamagedCheckpoint,
+    load_checkpoint,
+    newest_checkpoint,
+)
+
+PROCESSES = "processes"
+"""The key of a checkpoint's data for how many processes trained it; left out for one."""
+
+
+def find_run(
+    folder: Path, config: ExperimentConfig, seed: int, data: dict[str, Any]
+) -> tuple[Checkpoint | None, bool]:
+    """What `folder` (made if missing) holds of this very run, and whether that is finished.
+
+    None where there is nothing. A damaged resume state is passed over with a warning; what a killed
+    write left is removed. Raises ValueError for a run of another configuration, seed, data or
+    number of processes, and if no resume state is intact.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f".{'[0-9a-f]' * 32}.part"):  # as `atomic` names its files
+        leftover.unlink(missing_ok=True)
+    found, finished, refused = _look(folder)
+    for message in refused:
+        print(f"warning: {message}; continuing from the one before it", file=sys.stderr)
+    if found is not None:
+        _same_run(found, config, seed, data, folder)
+    return found, finished
+
+
+def _look(folder: Path) -> tuple[Checkpoint | None, bool, list[str]]:
+    """The final weights, else the newest resume state; a message for each damaged file."""
+    refused = []
+    if (folder / WEIGHTS).exists():
+        try:
+            return load_checkpoint(folder / WEIGHTS), True, []
+        except DamagedCheckpoint as error:
+            if not (folder / CURRENT).exists() and not (folder / PREVIOUS).exists():
+                raise
+            refused.append(str(error))
+    found, damaged = newest_checkpoint(folder)
+    return found, False, refused + damaged
+
+
+def _same_run(
+    found: Checkpoint, config: ExperimentConfig, seed: int, data: dict[str, Any], folder: Path
+) -> None:
+    remedy = "give another --output, or remove that folder to start again"
+    if config_hash(found.config) != config_hash(config):
+        changed = "; ".join(differences(config, found.config))
+        raise ValueError(f"{folder} holds a run of another configuration ({changed}): {remedy}")
+    if found.seed != seed:
+        raise ValueError(f"{folder} holds a run with seed {found.seed}, not {seed}: {remedy}")
+    before, now = (about.get(PROCESSES, 1) for about in (found.data, data))
+    if before != now:
+        raise ValueError(
+            f"{folder} holds a run of {before} process(es), not {now}, and their number decides "
+            f"the samples of a step: start {before} to continue it (torchrun), or {remedy}"
+        )
+    if found.data != data:
+        raise ValueError(f"{folder} holds a run on other data ({found.data}): {remedy}")
