@@ -1,7 +1,7 @@
 """Where training tiles are made: by threads of the host, or on the device that trains.
 
-Both make the same tile k of seed s, equal within rounding (`augmentation.on_device`). A run keeps to
-the one it was begun with, so that a continued run repeats an uninterrupted one.
+Both make the same tile k of seed s, equal within rounding (`augmentation.on_device`). A run keeps
+to the one it was begun with, so that a continued run repeats an uninterrupted one.
 """
 
 import json
