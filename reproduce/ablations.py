@@ -23,15 +23,14 @@ machines by Dask; all need the same files.
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Annotated, Any, ClassVar, Literal
 
 import experiments
-from unet2015.cli.command_line import option_before_others, parse_options, run_command
+from unet2015.cli.options import FLAT, parse_options
+from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import RELEASES, load_cell_tracking
 from unet2015.data.isbi2012 import load_isbi2012
@@ -50,7 +49,8 @@ from unet2015.studies.budget import Budget, Cost, planned
 from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-PRESETS = ("quick", "paper")
+Preset = Literal["quick", "paper"]
+Dataset = Literal["isbi2012", "phantom", "PhC-C2DH-U373", "DIC-C2DH-HeLa"]
 ASKED = ("batch_norm", "same_padding", "no_rotation")
 """The arms that `quick` runs unless told otherwise."""
 
@@ -63,12 +63,15 @@ class Options:
     of their own.
     """
 
-    preset: Literal["quick", "paper"] = "quick"
+    FIRST: ClassVar = ("preset", "arms", "dataset", "folds", "seeds", "minutes")
+
+    _: KW_ONLY
+    preset: Preset = "quick"
     """quick: two CPU cores. paper: the paper's settings, needs an accelerator."""
     arms: tuple[str, ...] = ()
     """Names of experiments, or 'all'; default: batch_norm same_padding no_rotation for quick, all
     for paper. The baseline is always run."""
-    dataset: Literal["isbi2012", "phantom", "PhC-C2DH-U373", "DIC-C2DH-HeLa"] = "isbi2012"
+    dataset: Dataset = "isbi2012"
     """isbi2012, the EM stack; quick takes the phantom where there is none. The phantom and each
     cell tracking set have a page of their own."""
     data: Path | None = None
@@ -89,13 +92,11 @@ class Options:
     """Folder of the records, the page and the figures."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
-    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
-    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
+    budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
+    engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
     """How cells are found, on a cell tracking set."""
-    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
-        default_factory=ExperimentConfig
-    )
+    config: Annotated[ExperimentConfig, FLAT] = field(default_factory=ExperimentConfig)
 
     @property
     def base(self) -> str:
@@ -282,19 +283,16 @@ def main(options: Options) -> None:
         print(f"{outcomes[name]}: {name}")
 
 
-def options_from(argv: list[str] | None = None) -> Options:
-    """The command line; preset and data set decide the defaults of all settings."""
-    preset = option_before_others("--preset", PRESETS, argv)
-    dataset = option_before_others("--dataset", tuple(SETS), argv)
+def defaults(*, preset: Preset = "quick", dataset: Dataset = "isbi2012") -> dict[str, Any]:
+    """What preset and data set decide: the folds and the defaults of all settings."""
     base = SETS[dataset].bases[preset]
-    default = Options(
-        preset=preset,  # type: ignore[arg-type]
-        dataset=dataset,  # type: ignore[arg-type]
-        folds=SETS[dataset].folds,
-        instances=experiments.instances(base),
-        config=experiments.load(base),
-    )
-    return parse_options(Options, argv, default=default, description=__doc__)
+    cells, config = experiments.instances(base), experiments.load(base)
+    return {"folds": SETS[dataset].folds, "instances": cells, "config": config}
+
+
+def options_from(argv: list[str] | None = None) -> Options:
+    """The command line."""
+    return parse_options(Options, argv, defaults=defaults, about=__doc__)
 
 
 if __name__ == "__main__":

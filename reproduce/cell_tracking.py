@@ -20,16 +20,15 @@ no picture of them leaves runs/.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-
-import tyro
+from typing import Annotated, Any, ClassVar, Literal
 
 import experiments
-from unet2015.cli.command_line import option_before_others, parse_options, run_command
+from unet2015.cli.options import FLAT, parse_options
+from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_tracking
 from unet2015.inference.instances import InstanceConfig
@@ -50,6 +49,7 @@ from unet2015.studies.cell_tracking_figures import draw
 from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+Preset = Literal["quick", "paper"]
 Dataset = Literal["PhC-C2DH-U373", "DIC-C2DH-HeLa"]
 EMArm = Literal["no_border_weight", "no_class_weight", "no_elastic"]
 Arm = Literal["none", EMArm, "cell_tracking_no_ridge", "cell_tracking_later_weights"]
@@ -59,7 +59,10 @@ Arm = Literal["none", EMArm, "cell_tracking_no_ridge", "cell_tracking_later_weig
 class Options:
     """The U-Net on the cell tracking sets. Settings default to those of preset and arm."""
 
-    preset: Literal["quick", "paper"] = "quick"
+    FIRST: ClassVar = ("preset", "arm", "datasets", "train_on", "data", "minutes")
+
+    _: KW_ONLY
+    preset: Preset = "quick"
     """quick: two CPU cores, 12 minutes a part. paper: what the paper states, nothing else."""
     arm: Arm = "none"
     """Ablation: the preset with one difference, that of the file in experiments/."""
@@ -84,12 +87,10 @@ class Options:
     """auto, cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare training tiles (the result does not depend on it)."""
-    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
-    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
+    budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
+    engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
-    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
-        default_factory=ExperimentConfig
-    )
+    config: Annotated[ExperimentConfig, FLAT] = field(default_factory=ExperimentConfig)
 
     @property
     def preset_in_record(self) -> str:
@@ -260,17 +261,14 @@ def main(options: Options) -> None:
         print("\ntables: " + ", ".join(map(str, pages)))
 
 
+def defaults(*, preset: Preset = "quick", arm: Arm = "none") -> dict[str, Any]:
+    """What preset and arm decide: the defaults of all settings."""
+    return {"instances": cells_of(preset), "config": settings_of(preset, arm)}
+
+
 def options_from(argv: list[str] | None = None) -> Options:
-    """The command line; preset and arm decide the defaults of all settings."""
-    preset = option_before_others("--preset", tuple(PRESETS), argv)
-    arm = option_before_others("--arm", get_args(Arm), argv)
-    default = Options(
-        preset=preset,  # type: ignore[arg-type]
-        arm=arm,  # type: ignore[arg-type]
-        instances=cells_of(preset),
-        config=settings_of(preset, arm),
-    )
-    return parse_options(Options, argv, default=default, description=__doc__)
+    """The command line."""
+    return parse_options(Options, argv, defaults=defaults, about=__doc__)
 
 
 if __name__ == "__main__":

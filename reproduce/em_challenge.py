@@ -16,17 +16,17 @@ same command continues a run that was cut off, and does nothing twice.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 
 import experiments
-from unet2015.cli.command_line import option_before_others, parse_options, run_command
 from unet2015.cli.evaluation import score_table
+from unet2015.cli.options import FLAT, parse_options
+from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.metrics import challenge_scores
@@ -50,6 +50,8 @@ from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
+Preset = Literal["quick", "paper"]
+
 
 @dataclass(frozen=True)
 class Options:
@@ -59,7 +61,10 @@ class Options:
     to the preset's; a run with other ones gets a row of its own in the table.
     """
 
-    preset: Literal["quick", "paper"] = "quick"
+    FIRST: ClassVar = ("preset", "data", "folds", "submit", "seed", "minutes")
+
+    _: KW_ONLY
+    preset: Preset = "quick"
     """quick: two CPU cores, about 10 minutes. paper: everything the paper states, nothing else."""
     data: Path | None = None
     """Folder with train-volume.tif and train-labels.tif; otherwise $UNET2015_DATA/isbi2012, the
@@ -82,11 +87,9 @@ class Options:
     """Threads that prepare training tiles (the result does not depend on it)."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
-    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
-    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
-    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
-        default_factory=ExperimentConfig
-    )
+    budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
+    engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
+    config: Annotated[ExperimentConfig, FLAT] = field(default_factory=ExperimentConfig)
 
     @property
     def preset_in_record(self) -> str:
@@ -251,11 +254,14 @@ def main(options: Options) -> None:
     print("tables: " + ", ".join(map(str, pages)))
 
 
+def defaults(*, preset: Preset = "quick") -> dict[str, Any]:
+    """What the preset decides: the defaults of all settings."""
+    return {"config": experiments.load(preset)}
+
+
 def options_from(argv: list[str] | None = None) -> Options:
-    """The command line; the preset decides the defaults of all settings."""
-    preset = option_before_others("--preset", tuple(PRESETS), argv)
-    default = Options(preset=preset, config=experiments.load(preset))  # type: ignore[arg-type]
-    return parse_options(Options, argv, default=default, description=__doc__)
+    """The command line."""
+    return parse_options(Options, argv, defaults=defaults, about=__doc__)
 
 
 if __name__ == "__main__":

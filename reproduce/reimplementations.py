@@ -13,15 +13,14 @@ Most of the data may not be passed on: no picture of them leaves the machine.
 
 import difflib
 import time
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Annotated, Any, ClassVar, Literal
 
 from experiments import reimplementations
-from unet2015.cli.command_line import parse_options, run_command
+from unet2015.cli.options import FLAT, parse_options
+from unet2015.cli.run import run_command
 from unet2015.config import config_hash, differences
 from unet2015.reports.reimplementation_tables import write_reimplementations
 from unet2015.runtime import distributed
@@ -47,8 +46,11 @@ NOTE = "record.txt"
 class Options:
     """Rerun later re-implementations of the U-Net."""
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    FIRST: ClassVar = ("names", "preset", "arms", "data", "seed", "minutes")
+
+    names: tuple[str, ...] = ()
     """Experiments (files in experiments/reimplementations/); none: all."""
+    _: KW_ONLY
     preset: Literal["quick", "published"] = "quick"
     """quick: an arm in at most six minutes on two CPU cores. published: their settings."""
     arms: tuple[str, ...] = ()
@@ -66,8 +68,8 @@ class Options:
     """auto, cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare samples (the result does not depend on it)."""
-    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
-    engine: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
+    budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
+    engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
 
     @property
     def way(self) -> dict[str, Any]:
@@ -215,4 +217,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(parse_options(Options, None, description=__doc__)))
+    run_command(lambda: main(parse_options(Options, None, about=__doc__)))

@@ -6,12 +6,13 @@ Nothing is computed anew and nothing is typed: a page changes only if a record w
 regenerates the pages and compares them byte for byte with those committed.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from experiments import reimplementations
 from unet2015.benchmarks.pages import write_pages
-from unet2015.cli.command_line import parse_options, run_command
+from unet2015.cli.options import parse_options
+from unet2015.cli.run import run_command
 from unet2015.reports.ablation_tables import write_ablations
 from unet2015.reports.cell_tracking_tables import write_cell_tracking
 from unet2015.reports.reimplementation_tables import write_reimplementations
@@ -22,6 +23,7 @@ from unet2015.reports.tables import write_tables
 class Options:
     """Write the tables of results/ from the records in results/runs."""
 
+    _: KW_ONLY
     results: Path = Path(__file__).resolve().parents[1] / "results"
     """Folder of the pages, with the records in its folder runs."""
 

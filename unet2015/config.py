@@ -245,6 +245,15 @@ def as_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def as_toml(config: ExperimentConfig) -> str:
+    """A configuration as a file for --config; TOML has no None, which is written as "None"."""
+    lines = []
+    for concern, settings in as_dict(config).items():
+        plain = {name: "None" if value is None else value for name, value in settings.items()}
+        lines += [f"[{concern}]", *(f"{k} = {json.dumps(v)}" for k, v in plain.items()), ""]
+    return "\n".join(lines)
+
+
 def from_dict(values: dict[str, Any]) -> ExperimentConfig:
     """The experiment's configuration from `as_dict`'s output; what is left out gets its default.
 

@@ -124,13 +124,6 @@ def test_the_same_command_continues_and_another_setting_is_refused(files, capsys
     assert "--output" in message
 
 
-def test_the_experiment_decides_the_defaults(files, capsys):
-    assert run("-m", "unet2015", "train", "--experiment", "paper", "--help") == 0
-    assert "(default: 80000)" in " ".join(capsys.readouterr().out.split())
-    assert train(files, "--experiment", "papr") == 2
-    assert "paper" in last_error(capsys)
-
-
 @pytest.mark.parametrize("kind", ["binary", "instances"])
 def test_weight_map_writes_eq_2(files, kind):
     name = "labels.tif" if kind == "binary" else "cells.tif"
@@ -262,8 +255,3 @@ def test_an_output_that_is_a_folder_is_refused_at_once(files, capsys, command):
     }[command]
     assert run("-m", "unet2015", command, files / arguments[0], *arguments[1:]) == 2
     assert "is a folder" in last_error(capsys)
-
-
-def test_unknown_commands_and_options_end_with_exit_code_2(files):
-    assert run("-m", "unet2015", "segment") == 2
-    assert run("-m", "unet2015", "predict", files / "images.tif", "--chekpoint", files) == 2

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.reports.em_challenge_records import a_record, save
+from unet2015.cli.main import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUES = sorted((ROOT / "reproduce" / "queues").glob("*.tsv"))
@@ -50,7 +51,9 @@ def typed(command: str, folder: Path) -> list[list[str]]:
 def accept(argv: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let a command parse and check its options, as where there is a GPU; nothing is run."""
     script, *arguments = argv
-    arguments += ["--output", str(folder / "runs"), "--results", str(folder / "results")]
+    for option in ("output", "results"):
+        if f"--{option}" not in arguments:
+            arguments += [f"--{option}", str(folder / option)]
     module = loaded(script, monkeypatch)
     if hasattr(module, "chosen"):  # no option decides the defaults of the others
         options = module.parse_options(module.Options, arguments)
@@ -63,7 +66,7 @@ def accept(argv: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> No
 
 
 def loaded(script: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A script as a module, which tyro must be able to find for its texts."""
+    """A script as a module, in which the texts of its options can be found."""
     name = f"queued_{Path(script).stem}"
     spec = importlib.util.spec_from_file_location(name, ROOT / script)
     assert spec is not None
@@ -86,8 +89,7 @@ def test_every_command_of_a_queue_is_one_that_would_run(queue, tmp_path, monkeyp
         assert handed
         for argv in handed:
             if argv[0] == "-m" and argv[1] == "unet2015":
-                main = loaded("unet2015/__main__.py", monkeypatch)
-                assert main.parse(argv[2:]).device == "cuda"
+                assert parse(argv[2:]).device == "cuda"
             elif argv[0].startswith("reproduce/") and not argv[0].endswith("steps.py"):
                 accept(argv, monkeypatch, folder)
                 for option, minutes in pairwise(argv):  # a plan ends before its job is ended
@@ -127,9 +129,11 @@ def test_a_rehearsal_is_the_same_command_with_a_tiny_network_on_a_cpu(tmp_path):
     place = "reproduce/queues/rehearsal"
     rehearsal = shutil.copytree(ROOT / place, tmp_path / "copy" / place)
     (given,) = typed(f"PATH={rehearsal}:$PATH; {command}", tmp_path)
-    assert given[: len(command.split()) - 1] == command.split()[1:]
-    rest = given[len(command.split()) - 1 :]
-    assert rest[rest.index("--compile") + 1] == "none"
-    assert rest[rest.index("--device") + 1] == "cpu"
-    assert float(rest[rest.index("--minutes") + 1]) < 4.4
-    assert "--model.width" in rest
+    options = dict(
+        zip(given[1::2], given[2::2], strict=True)
+    )  # each has one value, and is there once
+    assert len(given) == 1 + 2 * len(options)
+    assert given[:3] == ["reproduce/em_challenge.py", "--folds", "1"]
+    assert (options["--compile"], options["--device"]) == ("none", "cpu")
+    assert float(options["--minutes"]) < 4.4
+    assert "--model.width" in options

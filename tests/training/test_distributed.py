@@ -21,11 +21,11 @@ import torch
 from tests.commands import ROOT
 from tests.tiny import blob_tiles, contents, quietly, same_weights, settings
 from unet2015.augmentation.tile import TrainingTile
-from unet2015.cli.command_line import run_command
+from unet2015.cli.run import run_command
 from unet2015.runtime import distributed
 from unet2015.training.checkpoint import CURRENT, PREVIOUS, WEIGHTS, load_checkpoint
 from unet2015.training.history import HISTORY
-from unet2015.training.loop import TrainingStopped
+from unet2015.training.loop import SETTINGS, TrainingStopped
 
 CONFIG = settings({"dropout": 0.0}, batch_size=2, gradient_clip=0.5)
 AS_ONE = settings({"dropout": 0.0}, batch_size=4, gradient_clip=0.5)
@@ -185,7 +185,7 @@ def test_they_see_the_samples_of_a_step_each_once(said):
 
 
 def test_one_of_them_writes(job):
-    assert sorted(contents(job / "whole")) == [PREVIOUS, CURRENT, HISTORY, WEIGHTS]
+    assert sorted(contents(job / "whole")) == [PREVIOUS, CURRENT, SETTINGS, HISTORY, WEIGHTS]
 
 
 def test_a_signal_to_one_stops_all_in_the_same_step_and_the_run_goes_on(job, said):

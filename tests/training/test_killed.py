@@ -24,6 +24,7 @@ from unet2015.augmentation.tile import TrainingTile
 from unet2015.training import history
 from unet2015.training.checkpoint import CURRENT, PREVIOUS, WEIGHTS, Checkpoint, load_checkpoint
 from unet2015.training.history import HISTORY
+from unet2015.training.loop import SETTINGS
 
 FORKS = multiprocessing.get_context("forkserver")
 # PyTorch imports its compiler, which takes seconds, when an optimiser is first made
@@ -118,7 +119,7 @@ def child(folder: Path, *, config_is_long: bool, moment: int | None, delay_s: fl
 
 def assert_same(ours: Path, theirs: Path) -> None:
     """Weights, optimiser and history are equal to the bit; nothing else lies there."""
-    assert sorted(contents(ours)) == [PREVIOUS, CURRENT, HISTORY, WEIGHTS]
+    assert sorted(contents(ours)) == [PREVIOUS, CURRENT, SETTINGS, HISTORY, WEIGHTS]
     assert (ours / HISTORY).read_bytes() == (theirs / HISTORY).read_bytes()
     for name in (WEIGHTS, CURRENT):
         one, other = load_checkpoint(ours / name), load_checkpoint(theirs / name)
@@ -146,8 +147,9 @@ def test_killed_before_any_file_operation_it_ends_the_same(tmp_path):
         assert_same(folder, tmp_path / "whole")
         moment += 1
     assert_same(folder, tmp_path / "whole")
-    # each write has three moments at which its temporary file stays: 3 states, 3 histories, weights
-    assert left_behind == 3 * 7
+    # each write has three moments at which its temporary file stays: the settings,
+    # 3 states, 3 histories, the weights
+    assert left_behind == 3 * 8
     assert moment > 35
 
 

@@ -156,7 +156,7 @@ def test_history_holds_the_means_of_the_steps(tmp_path, monkeypatch, rows_of_thr
 def test_a_finished_run_is_returned_without_training(tmp_path):
     config = settings()
     final = quietly(config, blob_tiles(config), tmp_path, data={"slices": (0, 1)})
-    assert sorted(contents(tmp_path)) == [PREVIOUS, CURRENT, HISTORY, WEIGHTS]
+    assert sorted(contents(tmp_path)) == [PREVIOUS, CURRENT, training.SETTINGS, HISTORY, WEIGHTS]
     assert (final.step, final.optimizer) == (8, {})
     assert final.seconds > 0
     before = contents(tmp_path)

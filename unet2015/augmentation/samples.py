@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from unet2015.augmentation.on_device import DeviceTiles, MakeTiles
 from unet2015.augmentation.tile import TileSequence
 from unet2015.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
 from unet2015.data.image_scale import scale_image, scale_labels
+from unet2015.data.tiff import LabelKind
 from unet2015.model import valid_output_size
 from unet2015.weight_map import (
     border_weight_map,
@@ -18,8 +19,6 @@ from unet2015.weight_map import (
     class_balance,
     separate_touching,
 )
-
-LabelKind = Literal["binary", "instances"]
 
 
 class SampleTiles(TileSequence):

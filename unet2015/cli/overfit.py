@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from tyro.conf import arg
+from typing import Annotated, Any, ClassVar, Literal
 
 import experiments
 from experiments import reimplementations
+from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig, as_dict, config_hash, differences
 from unet2015.data.gray_scale import GrayScale
 from unet2015.loss import Loss
@@ -50,13 +49,22 @@ class Subject:
     loss: Loss | None = None
 
 
+def defaults_of_search(*, experiment: str = "quick") -> Mapping[str, Any]:
+    """The settings of --experiment as the options' defaults; a re-implementation has its own."""
+    own = experiment.startswith(REIMPLEMENTATION)
+    return {"config": experiments.load("quick" if own else experiment)}
+
+
 @dataclass(frozen=True)
 class OverfitSearch:
     """Train on one batch only, at several learning rates: can it be learnt?"""
 
+    FIRST: ClassVar = ("experiment", "data", "learning_rates", "steps", "json", "figure")
+
+    _: KW_ONLY
     experiment: str = "quick"
     """Settings to start from: quick (two CPU cores), paper (an accelerator), or another file of
-    experiments/, on the EM stack. Every setting can be changed below; --training.learning-rate,
+    experiments/, on the EM stack, each of whose settings is an option; --training.learning-rate,
     --training.schedule, --training.steps and the augmentation do not matter here. Or
     reimplementations/NAME or …/NAME/ARM (no arm: as published), with its own network, loss,
     optimiser and first batch; its settings stand in its file and cannot be changed below."""
@@ -81,7 +89,7 @@ class OverfitSearch:
     """JSON file for the settings and all losses."""
     figure: Path | None = None
     """PNG file: the loss over the steps at each rate."""
-    config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
+    config: Annotated[ExperimentConfig, FLAT] = field(default_factory=ExperimentConfig)
 
     def run(self) -> None:
         subject_of = self._chosen()  # an unknown name is refused before anything is read
@@ -110,7 +118,6 @@ class OverfitSearch:
                 f"--phantom and --data {self.data}: the phantom is in no folder; leave one out"
             )
         if not self.experiment.startswith(REIMPLEMENTATION):
-            experiments.load(self.experiment)
             if self.preset != "quick":
                 raise ValueError(
                     f"--preset {self.preset}: is for {REIMPLEMENTATION}NAME only; leave it out"

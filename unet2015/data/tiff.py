@@ -8,13 +8,14 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import tifffile
 
 from unet2015.runtime.atomic import write_atomically
 
+LabelKind = Literal["binary", "instances"]
 SHORT_OF_THE_FILE = "the file is truncated or damaged; copy or download it again"
 
 
@@ -129,6 +130,14 @@ def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = 
 
 class _Refused(Exception):
     """A message of ours, so that it is not taken for the damage that tifffile stumbled over."""
+
+
+def read_labels(
+    path: str | Path, kind: LabelKind, shape: tuple[int, int, int] | None = None
+) -> np.ndarray:
+    """The labels in a TIFF file, as `read_binary_labels` or `read_instance_labels`."""
+    read = read_binary_labels if kind == "binary" else read_instance_labels
+    return read(path, shape)
 
 
 def _read_pages(path: Path, tiff: tifffile.TiffFile, pages: int) -> np.ndarray:

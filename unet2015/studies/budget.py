@@ -45,7 +45,7 @@ LEAST_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Budget:
-    """The option of every command that trains on how long it may take."""
+    """How long the command may take (--minutes)."""
 
     minutes: float | None = None
     """Take about so many minutes in all, all trainings, predictions and scores of the command

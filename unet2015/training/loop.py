@@ -17,10 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unet2015.augmentation.on_device import DeviceTiles
-from unet2015.config import ExperimentConfig
+from unet2015.config import ExperimentConfig, as_toml
 from unet2015.loss import Loss
 from unet2015.model import UNet
 from unet2015.runtime import distributed
+from unet2015.runtime.atomic import write_text
 from unet2015.runtime.cuda_streams import made_aside
 from unet2015.runtime.numerics import check_precision, numerics
 from unet2015.runtime.record import code_version, versions
@@ -47,6 +48,8 @@ from unet2015.training.tile_place import AUGMENT_ON, AugmentOn, Place, place_of_
 
 __all__ = ["Run", "TrainingStopped", "new_run", "train", "train_step"]
 
+SETTINGS = "config.toml"
+"""The run's settings in its folder, for people and for --config."""
 Step = Callable[[Run, Batch], Tensor]
 
 
@@ -73,9 +76,9 @@ def train(
     """Train the U-Net on `tiles` (paper §3) and return its final weights.
 
     tiles[k] gives image (C, h, w) float32, labels (o, o) uint8 and weights (o, o) float32 of
-    sample k; step n uses samples n·batch_size …. `output` holds the resume states, history.csv
-    and the final weights; an unfinished run found there continues, a finished one is returned.
-    `workers` threads prepare tiles ahead. `data` (JSON values) is recorded in the checkpoints and
+    sample k; step n uses samples n·batch_size …. `output` holds the resume states, history.csv,
+    config.toml and the final weights; an unfinished run found there continues, a finished one is
+    returned. `workers` threads prepare tiles ahead. `data` (JSON values) is recorded in the checkpoints and
     must be the same on resume. `on_step` is called after each step (tests, benchmarks).
     `make_network` (called as `UNet`) and `loss` replace what the configuration says, for networks
     and losses that no option stands for; `data` must then tell them apart.
@@ -280,5 +283,7 @@ def _save(run: Run, output: Path) -> None:
             found = f"{name} is not finite after step {run.step}"
             raise TrainingStopped(_no_way_on(run, found, output))
     with continued_after_refusal(output):
+        if not (output / SETTINGS).exists():
+            write_text(output / SETTINGS, as_toml(run.config))
         save_rotating(output, state)
         write_history(output, run.history)

@@ -1,0 +1,71 @@
+"""python -m unet2015 predict: the probability of 'cell' in a user's own images."""
+
+import sys
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from unet2015.data.gray_scale import GrayScale
+from unet2015.data.tiff import read_stack, write_stack
+from unet2015.runtime.atomic import writable_outputs
+from unet2015.runtime.numerics import resolve_device
+from unet2015.studies.run_folder import predict_gray, refuse_kept
+from unet2015.training.checkpoint import Checkpoint, load_checkpoint
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict the probability of 'cell' for every pixel, by the overlap-tile strategy (Fig. 2)."""
+
+    image: Path
+    """TIFF with one or many images of any size, of the type the network was trained on."""
+    _: KW_ONLY
+    checkpoint: Path
+    """Folder of a run, or one of its .safetensors files."""
+    output: Path
+    """TIFF to write: float32, 0 = membrane or background, 1 = cell."""
+    averaging: Literal["rotations7", "dihedral8", "flips4", "none"] | None = None
+    """Views that are averaged; default: as in the run's settings. none is 7-8 times as fast."""
+    largest_input_tile_px: int | None = None
+    """Upper bound of an input tile's side, which bounds a tile's memory; default: the run's."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+    def run(self) -> None:
+        device = resolve_device(self.device)
+        refuse_kept("--output", self.output, self.checkpoint)
+        writable_outputs(
+            {"--output": self.output}, {"image": self.image, "checkpoint": self.checkpoint}
+        )
+        checkpoint = load_checkpoint(self.checkpoint)
+        _note_if_unfinished(self.checkpoint, checkpoint)
+        if "gray_scale" not in checkpoint.data:
+            raise ValueError(
+                f"{self.checkpoint}: does not say which gray values are black and white"
+            )
+        scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
+        stack = read_stack(self.image)
+        settings = checkpoint.config.prediction
+        if self.averaging is not None:
+            settings = replace(settings, averaging=self.averaging)
+        if self.largest_input_tile_px is not None:
+            settings = replace(settings, largest_input_tile_px=self.largest_input_tile_px)
+        try:
+            for plane in stack:  # before the long work; kept of one slice at a time only
+                scale.apply(plane)
+        except ValueError as error:
+            raise ValueError(f"{self.image}: {error}") from error
+        try:
+            network = checkpoint.network().to(device)
+        except ValueError as error:
+            raise ValueError(f"{self.checkpoint}: {error}") from error
+        write_stack(self.output, predict_gray(network, stack, scale, settings, device=device))
+        print(self.output)
+
+
+def _note_if_unfinished(path: Path, checkpoint: Checkpoint) -> None:
+    """Say on stderr that the weights are not those of the end of the training."""
+    steps = checkpoint.config.training.steps
+    if checkpoint.step < steps:
+        what = f"the run in {path} is" if path.is_dir() else f"{path} is of a run"
+        print(f"note: {what} at step {checkpoint.step} of {steps}", file=sys.stderr)

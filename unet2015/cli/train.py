@@ -1,0 +1,129 @@
+"""python -m unet2015 train: a U-Net on a user's own stack."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+import experiments
+from unet2015.augmentation.samples import training_tiles
+from unet2015.cli.options import FLAT
+from unet2015.config import ExperimentConfig
+from unet2015.data.gray_scale import GrayScale, GrayValues
+from unet2015.data.isbi2012 import pixel_sha256
+from unet2015.data.tiff import LabelKind, read_labels, read_stack
+from unet2015.runtime.atomic import writable_folder
+from unet2015.runtime.numerics import resolve_device
+from unet2015.studies.budget import FINISH_S, Budget, Cost, planned, time_steps
+from unet2015.training.engine import Engine
+from unet2015.training.loop import train
+from unet2015.weight_map import OneClass
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a U-Net on a stack of images and its labels; the same command continues a run."""
+
+    FIRST: ClassVar = ("images", "labels", "output", "experiment", "label_kind", "minutes")
+
+    _: KW_ONLY
+    images: Path
+    """TIFF with the images, 8-bit, 16-bit or float: (slices, height, width)."""
+    labels: Path
+    """TIFF with the labels, as large as the images."""
+    output: Path
+    """Folder of the run: checkpoints, history.csv, weights.safetensors."""
+    label_kind: LabelKind = "binary"
+    """binary: 0 = membrane or background, one other value = cell. instances: 0 = background,
+    one number per cell; touching cells are separated by a thin ridge of background."""
+    experiment: str = "quick"
+    """Settings to start from: quick (two CPU cores), paper (an accelerator), or another file of
+    experiments/. Each of its settings is an option, too (--help-all)."""
+    value_range: tuple[float, float] | None = None
+    """Gray values of black and white; default: the full range of the integer type, 0 1 for
+    floats. Kept in the checkpoint, and used for prediction."""
+    seed: int = 0
+    """Seed of initialisation, sample order, augmentation and drop-out."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    workers: int = 1
+    """Threads that prepare training tiles (the result does not depend on it)."""
+    tensorboard: bool = False
+    """Also write TensorBoard files (pip install tensorboard)."""
+    budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
+    engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
+    config: Annotated[ExperimentConfig, FLAT] = field(default_factory=ExperimentConfig)
+
+    def run(self) -> None:
+        began = time.monotonic()
+        self.budget.check()
+        self.engine.prepare()
+        device = resolve_device(self.device)
+        self.engine.check(device, self.workers)
+        stack = read_stack(self.images)
+        labels = read_labels(self.labels, self.label_kind, stack.shape)
+        scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
+        try:
+            tiles = training_tiles(
+                scale.apply(stack), labels, self.config, label_kind=self.label_kind, seed=self.seed
+            )
+        except OneClass as error:
+            raise ValueError(
+                f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
+            ) from error
+        data = {
+            "gray_scale": scale.as_dict(),
+            "label_kind": self.label_kind,
+            "images": pixel_sha256(stack),
+            "labels": pixel_sha256(labels),
+        }
+        output, config = writable_folder(self.output, "--output"), self.config
+        way = {**self.engine.way(), "device": device, "workers": self.workers}
+        if self.budget.minutes is not None:
+
+            def costs() -> list[Cost]:
+                step_s, compile_s = time_steps(config, tiles, **way)
+                return [Cost(step_s, compile_s + FINISH_S)]
+
+            runs = {"experiment": "train", "seed": self.seed, "data": data}
+            planned_for = self.budget.minutes
+            config, _ = planned(output, runs, self.config, planned_for, costs, began=began)
+        checkpoint = train(
+            config,
+            tiles,
+            output,
+            seed=self.seed,
+            tensorboard=self.tensorboard,
+            checkpoint_every_s=self.engine.checkpoint_every_s,
+            data=data,
+            **way,
+        )
+        print(f"trained for {checkpoint.step} steps: {self.output / 'weights.safetensors'}")
+        print(f"python -m unet2015 predict IMAGE.tif --checkpoint {self.output} --output P.tif")
+
+
+def defaults_of_experiment(*, experiment: str = "quick") -> Mapping[str, Any]:
+    """The settings of the experiment that --experiment names, as the options' defaults."""
+    return {"config": experiments.load(experiment)}
+
+
+def _gray_scale(
+    stack: np.ndarray, path: Path, value_range: tuple[float, float] | None, gray_values: GrayValues
+) -> GrayScale:
+    """The scale of the images, with a warning if they use only a small part of it."""
+    try:
+        scale = GrayScale.of(stack, value_range, gray_values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    least, most = float(stack.min()), float(stack.max())
+    if most - least < (scale.high - scale.low) / 8:
+        print(
+            f"warning: {path} has gray values {least:g} to {most:g} only, on a scale from "
+            f"{scale.low:g} to {scale.high:g}; a 12-bit camera's are --value-range 0 4095",
+            file=sys.stderr,
+        )
+    return scale

@@ -1,0 +1,50 @@
+"""python -m unet2015 weight-map: Eq. 2 of a segmentation, to look at."""
+
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from unet2015.augmentation.samples import cells_of, weight_maps
+from unet2015.cli.options import FLAT
+from unet2015.config import WeightMapConfig
+from unet2015.data.tiff import LabelKind, read_labels, write_stack
+from unet2015.runtime.atomic import writable_outputs
+from unet2015.weight_map import OneClass
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """Write the pixel-wise loss weight w(x) of a segmentation (paper §3, Eq. 2, Fig. 3)."""
+
+    labels: Path
+    """TIFF with the labels."""
+    _: KW_ONLY
+    output: Path
+    """TIFF to write, float32."""
+    label_kind: LabelKind = "binary"
+    """binary: 0 = membrane or background, one other value = cell. instances: one number per
+    cell."""
+    figure: Path | None = None
+    """PNG file with the cells and the weights of the first slice (paper Fig. 3)."""
+    config: Annotated[WeightMapConfig, FLAT] = field(default_factory=WeightMapConfig)
+
+    def run(self) -> None:
+        writable_outputs(
+            {"--output": self.output, "--figure": self.figure}, {"labels": self.labels}
+        )
+        labels = read_labels(self.labels, self.label_kind)
+        cells = [cells_of(plane, self.label_kind, self.config) for plane in labels]
+        try:
+            weights = weight_maps(cells, self.config)
+        except OneClass as error:
+            raise ValueError(f"{self.labels}: {error} (--class-weights none)") from error
+        write_stack(self.output, np.stack(weights))
+        if self.figure is not None:
+            from unet2015.reports.figures import (
+                weight_map_figure,  # matplotlib takes its time to load
+            )
+
+            weight_map_figure(None, cells[0], weights[0], self.figure)
+        print(self.output)
