@@ -78,8 +78,9 @@ def train(
     tiles[k] gives image (C, h, w) float32, labels (o, o) uint8 and weights (o, o) float32 of
     sample k; step n uses samples n·batch_size …. `output` holds the resume states, history.csv,
     config.toml and the final weights; an unfinished run found there continues, a finished one is
-    returned. `workers` threads prepare tiles ahead. `data` (JSON values) is recorded in the checkpoints and
-    must be the same on resume. `on_step` is called after each step (tests, benchmarks).
+    returned. `workers` threads prepare tiles ahead. `data` (JSON values) is recorded in the
+    checkpoints and must be the same on resume. `on_step` is called after each step (tests,
+    benchmarks).
     `make_network` (called as `UNet`) and `loss` replace what the configuration says, for networks
     and losses that no option stands for; `data` must then tell them apart.
 
