@@ -2,12 +2,15 @@
 
 import ast
 import doctest
+import pydoc
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -57,6 +60,16 @@ def test_other_names_are_missing_as_in_any_module():
 
 def test_the_version_is_that_of_the_package():
     assert re.fullmatch(r"\d+\.\d+\.\d+", unet2015.__version__)
+
+
+def test_a_copy_that_is_not_installed_has_no_version_but_help(monkeypatch):
+    monkeypatch.setattr(metadata.Distribution, "from_name", missing)
+    assert "NAME\n    unet2015 - The U-Net of" in pydoc.plain(pydoc.render_doc(unet2015))
+    assert not hasattr(unet2015, "__version__")
+
+
+def missing(name: str) -> NoReturn:
+    raise metadata.PackageNotFoundError(name)
 
 
 @pytest.mark.parametrize("place", ["help", "README"])
