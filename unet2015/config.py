@@ -3,6 +3,14 @@
 Imports nothing of the package, so that every module below can take its own settings.
 Sources: *paper* = Ronneberger, Fischer, Brox 2015; *release* = the authors' 2015 release;
 *later plugin* = the same group's Fiji plugin of 2018-22; *our choice* = stated nowhere.
+
+>>> paper = ExperimentConfig()
+>>> paper.model.width, paper.training.momentum
+(64, 0.99)
+>>> longer = dataclasses.replace(paper, training=TrainingConfig(steps=100_000))
+>>> ModelConfig(depth=9)
+Traceback (most recent call last):
+ValueError: depth = 9: must be 1 … 7
 """
 
 import dataclasses

@@ -42,6 +42,11 @@ def weighted_cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor) -> T
 
     Eq. 1 as printed is a sum; the authors' own weighted softmax layer divides by Σ w (later
     Caffe fork), and so do we: with a sum the step would depend on the tile's size.
+
+    >>> scores = torch.tensor([0.0, 2.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 3)
+    >>> labels, weights = torch.tensor([[[1, 1, 0]]]), torch.tensor([[[1.0, 1.0, 2.0]]])
+    >>> round(float(weighted_cross_entropy(scores, labels, weights)), 4)  # (2·0.1269 + 2·2.1269)/4
+    1.1269
     """
     _check_shapes(scores, labels, weights)
     cross_entropy = F.cross_entropy(scores.float(), labels, reduction="none")

@@ -158,6 +158,10 @@ class UNet(nn.Module):
     with h = valid_output_size(H), w = valid_output_size(W); one class: before the sigmoid. Weights
     are drawn from `seed` alone (paper §3: Gaussian, standard deviation √(2/N)) and biases are 0,
     or both as PyTorch draws them (`config.initialization`).
+
+    >>> network = UNet(ModelConfig(width=2, depth=1))
+    >>> network(torch.zeros(1, 1, 20, 20)).shape  # as small as such a network's tiles get
+    torch.Size([1, 2, 4, 4])
     """
 
     def __init__(self, config: ModelConfig | None = None, *, seed: int = 0) -> None:

@@ -75,6 +75,11 @@ def training_tiles(
     Raises ValueError for a tile size that is not valid, naming the nearest valid ones, for other
     numbers of channels and classes than the images and labels have, for labels of one class only
     where classes are balanced, and for ignore masks of another number or size than the labels.
+
+    >>> labels = np.tile(np.repeat([0, 1], 256), (512, 1))
+    >>> tiles = training_tiles([labels.astype(np.float32)], [labels], ExperimentConfig(), seed=0)
+    >>> tiles[7].image.shape, tiles[7].labels.shape, tiles[7].weights.shape
+    ((1, 572, 572), (388, 388), (388, 388))
     """
     model, settings = config.model, config.training
     output_px = valid_output_size(settings.input_tile_px, model.depth, model.padding)

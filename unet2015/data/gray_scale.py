@@ -116,6 +116,22 @@ class GrayScale:
             stack = np.clip(stack.astype(np.float64), self.low, self.high)
         return scale_gray(stack, (self.low, self.high))
 
+    def little_used(self, stack: np.ndarray) -> str | None:
+        """What to warn of where the stack uses less than an eighth of the scale; None elsewhere.
+
+        So do 12-bit values in 16 bits, which a network would see as nearly black.
+
+        >>> GrayScale(0, 65535, "uint16").little_used(np.array([90, 4000], np.uint16))
+        "gray values 90 to 4000 only, on a scale from 0 to 65535; a 12-bit camera's are 0 to 4095"
+        """
+        least, most = float(stack.min()), float(stack.max())
+        if most - least >= (self.high - self.low) / 8:
+            return None
+        return (
+            f"gray values {least:g} to {most:g} only, on a scale from {self.low:g} to "
+            f"{self.high:g}; a 12-bit camera's are 0 to 4095"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Low, high and dtype, and clip where it is on, ready for JSON."""
         values = asdict(self)

@@ -83,8 +83,18 @@ def read_binary_labels(path: str | Path, shape: tuple[int, int, int] | None = No
     the values for labels that are not binary or of one class only, and for another shape;
     otherwise as `read_stack`.
     """
-    stack = read_stack(path)
-    _check_shape(path, stack, shape)
+    return binary_labels(read_stack(path), path, shape)
+
+
+def binary_labels(
+    stack: np.ndarray, name: str | Path, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """`read_binary_labels` of an (N, H, W) array; `name` is what its messages begin with.
+
+    >>> binary_labels(np.array([[[0, 255]]]), "labels").tolist()
+    [[[0, 1]]]
+    """
+    _check_shape(name, stack, shape)
     seen, cell = None, None
     for index, labels in enumerate(stack):
         values = np.unique(labels)
@@ -94,13 +104,13 @@ def read_binary_labels(path: str | Path, shape: tuple[int, int, int] | None = No
         if len(others) > 1 or any(value != cell or not value > 0 for value in others):
             known = "" if seen is None else f" (slices before it: {_in_words(seen)})"
             raise ValueError(
-                f"{path}: slice {index} has the values {_in_words(values)}{known}; binary labels "
+                f"{name}: slice {index} has the values {_in_words(values)}{known}; binary labels "
                 "have 0 (membrane) and one other value (cell), 255 or 1, in the whole stack"
             )
         seen = values if seen is None else np.union1d(seen, values)
     if seen is None or len(seen) < 2:
         raise ValueError(
-            f"{path}: {_slices_have(len(stack))} the one value {_in_words(seen)}; labels "
+            f"{name}: {_slices_have(len(stack))} the one value {_in_words(seen)}; labels "
             "need both classes, 0 (membrane) and one other value (cell), 255 or 1"
         )
     return (stack != 0).astype(np.uint8)
@@ -113,8 +123,18 @@ def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = 
     stack. Raises ValueError naming the file, the slice and the value for ids that are negative,
     fractional or above 2³¹ - 1, and for another shape; otherwise as `read_stack`.
     """
-    stack = read_stack(path)
-    _check_shape(path, stack, shape)
+    return instance_labels(read_stack(path), path, shape)
+
+
+def instance_labels(
+    stack: np.ndarray, name: str | Path, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """`read_instance_labels` of an (N, H, W) array; `name` is what its messages begin with.
+
+    >>> instance_labels(np.array([[[0.0, 3.0]]]), "labels").tolist()
+    [[[0, 3]]]
+    """
+    _check_shape(name, stack, shape)
     largest = np.iinfo(np.int32).max
     for index, labels in enumerate(stack):
         wrong = ~((labels >= 0) & (labels <= largest))
@@ -122,7 +142,7 @@ def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = 
             wrong |= labels != np.rint(labels)
         if wrong.any():
             raise ValueError(
-                f"{path}: slice {index} has the id {labels[wrong][0]}; instance labels are whole "
+                f"{name}: slice {index} has the id {labels[wrong][0]}; instance labels are whole "
                 f"numbers from 0 (background) to {largest}"
             )
     return stack.astype(np.int32)
@@ -241,10 +261,10 @@ def _unreadable(path: Path, error: Exception) -> str:
     return f"{path}: cannot be read ({text}); {SHORT_OF_THE_FILE}"
 
 
-def _check_shape(path: str | Path, stack: np.ndarray, shape: tuple[int, ...] | None) -> None:
+def _check_shape(name: str | Path, stack: np.ndarray, shape: tuple[int, ...] | None) -> None:
     if shape is not None and stack.shape != tuple(shape):
         raise ValueError(
-            f"{path}: labels of shape {stack.shape}, but the images have shape {tuple(shape)} "
+            f"{name}: labels of shape {stack.shape}, but the images have shape {tuple(shape)} "
             "(slices, height, width); both must be the same"
         )
 

@@ -130,17 +130,24 @@ def predict_gray(
     *,
     device: str,
     description: str = "predicting",
+    progress: bool = True,
 ) -> np.ndarray:
     """The probability of 'cell' of gray images, slice by slice (paper §2, §4).
 
     stack: (N, H, W) of the dtype of `scale`. Returns (N, H, W) float32 in [0, 1]. Beside these two
-    arrays one slice at a time is in memory; about how much it is in all is printed first. Raises
-    ValueError as `GrayScale.apply` and `choose_tiling`.
+    arrays one slice at a time is in memory. progress: about how much it is in all is printed first,
+    and a bar shows how far it is. Raises ValueError as `GrayScale.apply` and `choose_tiling`.
     """
-    print(memory_statement(network.config, config, stack.shape, stack.dtype))
+    if progress:
+        print(memory_statement(network.config, config, stack.shape, stack.dtype))
     probability = np.empty(stack.shape, np.float32)
     with numerics(device):
-        slices = predict_stack(network, stack, config, scale=scale.apply, description=description)
+        slices = predict_stack(
+            *(network, stack, config),
+            scale=scale.apply,
+            description=description,
+            progress=progress,
+        )
         for index, plane in enumerate(slices):
             probability[index] = plane
     return probability

@@ -1,0 +1,195 @@
+"""From gray images to a trained network and from it to probabilities, as arrays.
+
+What `python -m unet2015 train` and `predict` do with files. Images are given as they were taken:
+which gray values are black and white is decided at the training and kept with the weights, and a
+stack of another type, or with values beyond, is refused.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from unet2015.augmentation.samples import LabelKind, training_tiles
+from unet2015.config import ExperimentConfig, PredictionConfig
+from unet2015.data.gray_scale import GrayScale
+from unet2015.data.isbi2012 import pixel_sha256
+from unet2015.data.tiff import binary_labels, instance_labels
+from unet2015.model import UNet
+from unet2015.runtime.numerics import resolve_device
+from unet2015.studies.run_folder import predict_gray
+from unet2015.training import loop
+from unet2015.training.checkpoint import Checkpoint, load_checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A U-Net with all that its predictions depend on; `train` and `load` return one."""
+
+    network: UNet = field(repr=False)
+    """For evaluation, on its device."""
+    gray_scale: GrayScale
+    """Which gray values, of which type, it was trained on."""
+    config: ExperimentConfig = field(repr=False)
+    """The settings of its training; `config.prediction` are those of `predict`."""
+    step: int
+    """How many steps it was trained for; fewer than `config.training.steps`: an unfinished run."""
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, device: str) -> Self:
+        """The network of a checkpoint; ValueError where it has no gray scale, or misfits."""
+        if "gray_scale" not in checkpoint.data:
+            raise ValueError("does not say which gray values are black and white")
+        scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
+        network = checkpoint.network().to(device)
+        return cls(network, scale, checkpoint.config, checkpoint.step)
+
+
+def train(
+    images: np.ndarray,
+    labels: np.ndarray,
+    folder: str | Path,
+    config: ExperimentConfig,
+    *,
+    label_kind: LabelKind = "binary",
+    value_range: tuple[float, float] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    workers: int = 1,
+    progress: bool = True,
+) -> TrainedNetwork:
+    """Train a U-Net on gray images and their labels (paper §3), as `python -m unet2015 train`.
+
+    images: (N, H, W) or (H, W) uint8, uint16 or float, as they were taken. labels: as large;
+    label_kind 'binary': 0 = membrane or background, one other value = cell; 'instances': 0 =
+    background, one number per cell. folder: of the run, resume states, history.csv and
+    weights.safetensors; an unfinished run found there continues, a finished one is returned.
+    config: `ExperimentConfig()` is the paper's, for an accelerator; `experiments.load("quick")` is
+    for two CPU cores.
+
+    value_range: gray values of black and white; None: as `config.training.gray_values` says, by
+    default 0 and 255, 0 and 65535, or for floats 0 and 1. seed: of initialisation, sample order,
+    augmentation and drop-out. device: 'auto', 'cpu', 'cuda' or 'cuda:1'. workers: threads that
+    prepare training tiles (the result does not depend on it). progress: show a bar.
+
+    Warns of images that use only a small part of the gray scale. Raises ValueError for images and
+    labels that cannot be trained on, TrainingStopped and others as `training.loop.train`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from unet2015.config import ModelConfig, TrainingConfig
+    >>> images = np.tile(np.repeat(np.uint8([60, 190]), 16), (32, 1))
+    >>> tiny = ExperimentConfig(
+    ...     ModelConfig(width=2, depth=1), training=TrainingConfig(input_tile_px=20, steps=2)
+    ... )
+    >>> with TemporaryDirectory() as folder:
+    ...     train(images, images > 99, folder, tiny, device="cpu", progress=False)
+    TrainedNetwork(gray_scale=GrayScale(low=0.0, high=255.0, dtype='uint8', clip=False), step=2)
+    """
+    place = resolve_device(device)
+    images, labels = _stack(images, "images"), _stack(labels, "labels")
+    scale = GrayScale.of(images, value_range, config.training.gray_values)
+    if little := scale.little_used(images):
+        warnings.warn(f"images have {little} (value_range)", stacklevel=2)
+    read = binary_labels if label_kind == "binary" else instance_labels
+    cells = read(labels, "labels", images.shape)
+    tiles = training_tiles(scale.apply(images), cells, config, label_kind=label_kind, seed=seed)
+    data = {
+        "gray_scale": scale.as_dict(),
+        "label_kind": label_kind,
+        "images": pixel_sha256(images),
+        "labels": pixel_sha256(cells),
+    }
+    checkpoint = loop.train(
+        *(config, tiles, Path(folder)),
+        seed=seed,
+        device=place,
+        workers=workers,
+        data=data,
+        progress=progress,
+    )
+    return TrainedNetwork.of(checkpoint, place)
+
+
+def load(path: str | Path, device: str = "auto") -> TrainedNetwork:
+    """The network that a training has left in `path`, ready for `predict`.
+
+    path: folder of a run (its final weights, else its newest resume state), or one of its
+    .safetensors files. device: 'auto', 'cpu', 'cuda' or 'cuda:1'. Warns if the training has not
+    come to its end. Raises FileNotFoundError, and ValueError naming the file where it is damaged,
+    foreign, or does not say which gray values are black and white.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from unet2015.config import ModelConfig, TrainingConfig
+    >>> images = np.tile(np.repeat(np.uint8([60, 190]), 16), (32, 1))
+    >>> tiny = ExperimentConfig(
+    ...     ModelConfig(width=2, depth=1), training=TrainingConfig(input_tile_px=20, steps=2)
+    ... )
+    >>> with TemporaryDirectory() as folder:
+    ...     trained = train(images, images > 99, folder, tiny, device="cpu", progress=False)
+    ...     loaded = load(folder, device="cpu")
+    >>> bool((predict(loaded, images) == predict(trained, images)).all())
+    True
+    """
+    place, path = resolve_device(device), Path(path)
+    checkpoint = load_checkpoint(path)
+    steps = checkpoint.config.training.steps
+    if checkpoint.step < steps:
+        warnings.warn(f"{path}: is at step {checkpoint.step} of {steps}", stacklevel=2)
+    try:
+        return TrainedNetwork.of(checkpoint, place)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def predict(
+    network: TrainedNetwork,
+    images: np.ndarray,
+    config: PredictionConfig | None = None,
+    *,
+    progress: bool = False,
+) -> np.ndarray:
+    """The probability of 'cell' of every pixel, by the overlap-tile strategy (paper §2, Fig. 2).
+
+    What `python -m unet2015 predict` writes, as an array. network: as `load` or `train` returns it.
+    images: (H, W) or (N, H, W), of any size, as they were taken, in the type of those that the
+    network was trained on: its gray scale is applied here. config: None for the settings of the
+    training, averaging over seven views, say (§4); one view is as many times as fast:
+    `dataclasses.replace(network.config.prediction, averaging="none")`. progress: print what memory
+    it takes, and show a bar.
+
+    Returns float32 in [0, 1] of the images' shape. Raises ValueError, before anything is computed,
+    for images of another type and for gray values that the scale does not hold.
+
+    >>> from unet2015.config import ModelConfig
+    >>> unet, scale = UNet(ModelConfig(width=2, depth=1)).eval(), GrayScale(0, 255, "uint8")
+    >>> untrained = TrainedNetwork(unet, scale, ExperimentConfig(unet.config), step=0)
+    >>> predict(untrained, np.zeros((30, 41), np.uint8)).shape
+    (30, 41)
+    >>> predict(untrained, np.zeros((30, 41)))
+    Traceback (most recent call last):
+    ValueError: stack has dtype float64, but the gray scale (0 to 255) was made for uint8; convert \
+the stack to uint8
+    """
+    stack = _stack(images, "images")
+    for plane in stack:
+        network.gray_scale.apply(plane)
+    probability = predict_gray(
+        *(network.network, stack, network.gray_scale),
+        config or network.config.prediction,
+        device=str(next(network.network.parameters()).device),
+        progress=progress,
+    )
+    return probability.reshape(np.shape(images))
+
+
+def _stack(planes: np.ndarray, name: str) -> np.ndarray:
+    """(N, H, W) of (H, W) or (N, H, W), as `read_stack` would give it."""
+    array = np.asarray(planes)
+    if array.ndim not in (2, 3) or not array.size:
+        raise ValueError(f"{name} of shape {array.shape}: must be (H, W) or (N, H, W), not empty")
+    array = array.reshape(-1, *array.shape[-2:])
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
