@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from skimage.measure import label
 
 from tests.commands import TINY, run
+from unet2015.cli.main import COMMANDS, main
 from unet2015.config import WeightMapConfig
 from unet2015.data.phantom import phantom_stack
 from unet2015.data.tiff import read_stack, write_stack
@@ -255,3 +257,11 @@ def test_an_output_that_is_a_folder_is_refused_at_once(files, capsys, command):
     }[command]
     assert run("-m", "unet2015", command, files / arguments[0], *arguments[1:]) == 2
     assert "is a folder" in last_error(capsys)
+
+
+def test_the_command_unet2015_is_the_same_as_the_module(capsys):
+    (entry,) = metadata.entry_points(group="console_scripts", name="unet2015")
+    assert entry.load() is main
+    assert run("-m", "unet2015", "--help") == 0
+    said = capsys.readouterr().out
+    assert all(f" {name} " in said for name in COMMANDS)

@@ -5,11 +5,11 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from unet2015.data.gray_scale import GrayScale
 from unet2015.data.tiff import read_stack, write_stack
 from unet2015.runtime.atomic import writable_outputs
 from unet2015.runtime.numerics import resolve_device
-from unet2015.studies.run_folder import predict_gray, refuse_kept
+from unet2015.studies.run_folder import refuse_kept
+from unet2015.studies.trained import TrainedNetwork, predict
 from unet2015.training.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -39,11 +39,10 @@ class Predict:
         )
         checkpoint = load_checkpoint(self.checkpoint)
         _note_if_unfinished(self.checkpoint, checkpoint)
-        if "gray_scale" not in checkpoint.data:
-            raise ValueError(
-                f"{self.checkpoint}: does not say which gray values are black and white"
-            )
-        scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
+        try:
+            network = TrainedNetwork.of(checkpoint, device)
+        except ValueError as error:
+            raise ValueError(f"{self.checkpoint}: {error}") from error
         stack = read_stack(self.image)
         settings = checkpoint.config.prediction
         if self.averaging is not None:
@@ -51,15 +50,10 @@ class Predict:
         if self.largest_input_tile_px is not None:
             settings = replace(settings, largest_input_tile_px=self.largest_input_tile_px)
         try:
-            for plane in stack:  # before the long work; kept of one slice at a time only
-                scale.apply(plane)
+            network.check(stack)
         except ValueError as error:
             raise ValueError(f"{self.image}: {error}") from error
-        try:
-            network = checkpoint.network().to(device)
-        except ValueError as error:
-            raise ValueError(f"{self.checkpoint}: {error}") from error
-        write_stack(self.output, predict_gray(network, stack, scale, settings, device=device))
+        write_stack(self.output, predict(network, stack, settings, progress=True))
         print(self.output)
 
 

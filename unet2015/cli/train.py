@@ -10,15 +10,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 import experiments
-from unet2015.augmentation.samples import training_tiles
 from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
-from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.tiff import LabelKind, read_labels, read_stack
 from unet2015.runtime.atomic import writable_folder
 from unet2015.runtime.numerics import resolve_device
 from unet2015.studies.budget import FINISH_S, Budget, Cost, planned, time_steps
+from unet2015.studies.trained import training_data
 from unet2015.training.engine import Engine
 from unet2015.training.loop import train
 from unet2015.weight_map import OneClass
@@ -68,19 +67,13 @@ class Train:
         labels = read_labels(self.labels, self.label_kind, stack.shape)
         scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
         try:
-            tiles = training_tiles(
-                scale.apply(stack), labels, self.config, label_kind=self.label_kind, seed=self.seed
+            tiles, data = training_data(
+                *(stack, labels, scale, self.config), label_kind=self.label_kind, seed=self.seed
             )
         except OneClass as error:
             raise ValueError(
                 f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
             ) from error
-        data = {
-            "gray_scale": scale.as_dict(),
-            "label_kind": self.label_kind,
-            "images": pixel_sha256(stack),
-            "labels": pixel_sha256(labels),
-        }
         output, config = writable_folder(self.output, "--output"), self.config
         way = {**self.engine.way(), "device": device, "workers": self.workers}
         if self.budget.minutes is not None:
@@ -119,11 +112,6 @@ def _gray_scale(
         scale = GrayScale.of(stack, value_range, gray_values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    least, most = float(stack.min()), float(stack.max())
-    if most - least < (scale.high - scale.low) / 8:
-        print(
-            f"warning: {path} has gray values {least:g} to {most:g} only, on a scale from "
-            f"{scale.low:g} to {scale.high:g}; a 12-bit camera's are --value-range 0 4095",
-            file=sys.stderr,
-        )
+    if little := scale.little_used(stack):
+        print(f"warning: {path} has {little} (--value-range 0 4095)", file=sys.stderr)
     return scale

@@ -8,15 +8,15 @@ stack of another type, or with values beyond, is refused.
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from unet2015.augmentation.samples import LabelKind, training_tiles
+from unet2015.augmentation.samples import SampleTiles, training_tiles
 from unet2015.config import ExperimentConfig, PredictionConfig
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.isbi2012 import pixel_sha256
-from unet2015.data.tiff import binary_labels, instance_labels
+from unet2015.data.tiff import LabelKind, binary_labels, instance_labels
 from unet2015.model import UNet
 from unet2015.runtime.numerics import resolve_device
 from unet2015.studies.run_folder import predict_gray
@@ -45,6 +45,11 @@ class TrainedNetwork:
         scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
         network = checkpoint.network().to(device)
         return cls(network, scale, checkpoint.config, checkpoint.step)
+
+    def check(self, stack: np.ndarray) -> None:
+        """Refuse, with ValueError, images whose gray values the scale does not hold."""
+        for plane in stack:  # kept of one slice at a time only
+            self.gray_scale.apply(plane)
 
 
 def train(
@@ -94,13 +99,7 @@ def train(
         warnings.warn(f"images have {little} (value_range)", stacklevel=2)
     read = binary_labels if label_kind == "binary" else instance_labels
     cells = read(labels, "labels", images.shape)
-    tiles = training_tiles(scale.apply(images), cells, config, label_kind=label_kind, seed=seed)
-    data = {
-        "gray_scale": scale.as_dict(),
-        "label_kind": label_kind,
-        "images": pixel_sha256(images),
-        "labels": pixel_sha256(cells),
-    }
+    tiles, data = training_data(images, cells, scale, config, label_kind=label_kind, seed=seed)
     checkpoint = loop.train(
         *(config, tiles, Path(folder)),
         seed=seed,
@@ -110,6 +109,21 @@ def train(
         progress=progress,
     )
     return TrainedNetwork.of(checkpoint, place)
+
+
+def training_data(
+    stack: np.ndarray,
+    labels: np.ndarray,
+    scale: GrayScale,
+    config: ExperimentConfig,
+    *,
+    label_kind: LabelKind,
+    seed: int,
+) -> tuple[SampleTiles, dict[str, Any]]:
+    """The training tiles of (N, H, W) gray images, and what a checkpoint says of these."""
+    tiles = training_tiles(scale.apply(stack), labels, config, label_kind=label_kind, seed=seed)
+    about = {"gray_scale": scale.as_dict(), "label_kind": label_kind}
+    return tiles, about | {"images": pixel_sha256(stack), "labels": pixel_sha256(labels)}
 
 
 def load(path: str | Path, device: str = "auto") -> TrainedNetwork:
@@ -173,8 +187,7 @@ def predict(
 the stack to uint8
     """
     stack = _stack(images, "images")
-    for plane in stack:
-        network.gray_scale.apply(plane)
+    network.check(stack)
     probability = predict_gray(
         *(network.network, stack, network.gray_scale),
         config or network.config.prediction,
