@@ -1,10 +1,14 @@
 """Commands as a user types them, run in this process: much quicker than one process each."""
 
+import json
 import os
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,3 +35,24 @@ def run(*arguments: object) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     return 0
+
+
+def records_in(folder: Path) -> list[dict[str, Any]]:
+    """The records of `--results folder/results`, in the order of their names."""
+    paths = sorted((folder / "results" / "runs").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one message with which a command has ended, and no traceback."""
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    message = captured.err.strip().splitlines()[-1]
+    assert message.startswith("error: ")
+    return message
+
+
+def files_below(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file below a folder: its bytes and when it was last changed."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}

@@ -8,21 +8,17 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import find_boundaries
 
+from tests.augmentation.augmented_tiles import NOTHING
 from tests.tiny import settings
 from unet2015.augmentation.samples import cells_of, training_tiles, weight_maps
-from unet2015.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
-from unet2015.weight_map import border_weight_map
-
-PLAIN = AugmentationConfig(
-    elastic_sigma_px=0, rotation="none", shift=False, black_level=0, white_level=0, gamma=1
-)
+from unet2015.config import ExperimentConfig, WeightMapConfig
 
 
 def unaugmented(weight_map: WeightMapConfig | None = None) -> ExperimentConfig:
     """28 px in, 12 px out, always the centre of the image as it is."""
     return replace(
         settings(input_tile_px=28),
-        augmentation=PLAIN,
+        augmentation=NOTHING,
         weight_map=weight_map or WeightMapConfig(),
     )
 
@@ -91,31 +87,6 @@ def test_class_weights_come_from_all_labels_together_not_from_each():
     }
 
 
-def test_images_of_differing_sizes_are_trained_on_together():
-    sizes = [(40, 36), (30, 64), (12, 50)]
-    labels = [blobs(n, *size) for n, size in enumerate(sizes)]
-    images = [picture(n, *size) for n, size in enumerate(sizes)]
-    tiles = training_tiles(images, labels, unaugmented(), seed=0)
-    total = sum(plane.size for plane in labels)
-    cell = sum(int(plane.sum()) for plane in labels)
-    commoner = max(cell, total - cell)
-    class_weights = (commoner / (total - cell), commoner / cell)
-    seen = []
-    for k in range(3):
-        tile = tiles[k]
-        (which,) = [
-            n for n, plane in enumerate(labels) if np.array_equal(centre(plane, 12), tile.labels)
-        ]
-        seen.append(which)
-        expected = border_weight_map(
-            components(labels[which]),
-            WeightMapConfig(separate_touching=False),
-            class_weights=class_weights,
-        )
-        np.testing.assert_allclose(tile.weights, centre(expected, 12), atol=1e-5)
-    assert sorted(seen) == [0, 1, 2]
-
-
 def test_a_stack_and_a_list_of_its_planes_give_the_same_tiles():
     labels = np.stack([blobs(n, 40, 40) for n in range(2)])
     images = picture(0, 2, 40, 40)
@@ -173,11 +144,6 @@ def test_several_channels_are_kept():
     np.testing.assert_array_equal(tile.image, centre(image, 28))
 
 
-def test_images_of_another_number_of_channels_are_named():
-    with pytest.raises(ValueError, match=r"model\.in_channels = 1: the images have 3 channel"):
-        training_tiles([picture(0, 3, 40, 40)], [blobs(0, 40, 40)], unaugmented(), seed=0)
-
-
 def test_ignored_pixels_have_weight_0_and_do_not_count_in_the_class_frequencies():
     labels = np.zeros((2, 40, 40), np.uint16)
     labels[0, 10:30, 10:30], labels[1, 15:25, 15:25] = 1, 1
@@ -210,50 +176,32 @@ def test_ignored_cells_stay_in_the_border_term_of_the_others():
     assert weights[12, 15] > 8
 
 
+IMAGE, LABELS = picture(0, 40, 40), blobs(0, 40, 40)
+TWO_IMAGES, TWO_LABELS = picture(0, 2, 40, 40), np.stack([LABELS, LABELS])
+
+
 @pytest.mark.parametrize(
-    ("shape", "message"),
+    ("images", "labels", "ignore", "message"),
     [
-        ((1, 40, 40), "ignore has 1 masks for 2 images"),
+        (TWO_IMAGES, [LABELS], None, "2 images, 1 labels"),
+        ([IMAGE], [LABELS[:, :38]], None, r"sample 0: labels of shape \(40, 38\)"),
+        (TWO_IMAGES, TWO_LABELS, TWO_LABELS[:1] > 0, "ignore has 1 masks for 2 images"),
         (
-            (2, 40, 38),
+            *(TWO_IMAGES, TWO_LABELS, TWO_LABELS[..., :38] > 0),
             r"ignore mask 0 of shape \(40, 38\): must be as large as its labels, \(40, 40",
         ),
+        (
+            *([picture(0, 3, 40, 40)], [LABELS], None),
+            r"model\.in_channels = 1: the images have 3 channel",
+        ),
+        ([IMAGE], [0 * LABELS], None, "1600 background and 0 cell pixels"),
     ],
 )
-def test_ignore_masks_that_do_not_fit_are_refused(shape, message):
-    labels = np.stack([blobs(n, 40, 40) for n in range(2)])
-    ignore = np.zeros(shape, bool)
+def test_what_does_not_belong_together_is_refused(images, labels, ignore, message):
     with pytest.raises(ValueError, match=message):
-        training_tiles(picture(0, 2, 40, 40), labels, unaugmented(), ignore=ignore, seed=0)
+        training_tiles(images, labels, unaugmented(), ignore=ignore, seed=0)
 
 
 def test_a_tile_size_that_does_not_fit_is_refused_with_the_nearest():
-    config = settings(input_tile_px=29)
     with pytest.raises(ValueError, match=r"tile size 29 px .* valid sizes are 28 and 30 px"):
-        training_tiles([picture(0, 40, 40)], [blobs(0, 40, 40)], config, seed=0)
-
-
-def test_a_class_that_does_not_occur_is_refused():
-    empty = np.zeros((40, 40), np.uint8)
-    with pytest.raises(ValueError, match=r"1600 background and 0 cell pixels"):
-        training_tiles([picture(0, 40, 40)], [empty], unaugmented(), seed=0)
-
-
-def test_images_and_labels_that_do_not_belong_together_are_refused():
-    with pytest.raises(ValueError, match="2 images, 1 labels"):
-        training_tiles(picture(0, 2, 40, 40), [blobs(0, 40, 40)], unaugmented(), seed=0)
-    with pytest.raises(ValueError, match=r"sample 0: labels of shape \(40, 38\)"):
-        training_tiles([picture(0, 40, 40)], [blobs(0, 40, 38)], unaugmented(), seed=0)
-
-
-def test_the_tiles_of_a_device_are_the_same():
-    config = settings()
-    tiles = training_tiles(
-        picture(0, 2, 40, 40), [blobs(n, 40, 40) for n in (0, 1)], config, seed=7
-    )
-    moved = tiles.on("cpu")
-    for k in (0, 1, 5):
-        image, labels, weights = (part.numpy() for part in moved[k])
-        np.testing.assert_allclose(image, tiles[k].image, atol=1e-4)
-        assert (labels == tiles[k].labels).mean() > 0.95  # a source halfway goes either way
-        np.testing.assert_allclose(weights.mean(), tiles[k].weights.mean(), rtol=0.05)
+        training_tiles([IMAGE], [LABELS], settings(input_tile_px=29), seed=0)

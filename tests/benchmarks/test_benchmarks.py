@@ -110,10 +110,7 @@ def test_works_are_timed_in_turns():
     )
     assert "".join(order) == "ababab"
     assert times[1] >= 0.02 > times[0]
-
-
-def test_ratios_are_per_slice():
-    assert Timed("x", 3.0, 1.0, slices=(30, 1)).ratio == pytest.approx(10)
+    assert Timed("x", 3.0, 1.0, slices=(30, 1)).ratio == pytest.approx(10)  # per slice
     assert "(30 slices)" in as_markdown([Timed("x", 3.0, 1.0, slices=(30, 1))])
 
 

@@ -131,15 +131,9 @@ def test_the_gpu_s_benchmark_measures_what_the_device_has():
     assert sorted([*names, *missing]) == sorted(w for w in cuda.WORKS if "compiled" not in w)
     assert len(kept) == len(names) + len(missing)
     assert kept[-1] == found
-
-
-def test_the_gpu_s_benchmark_measures_what_is_asked_for():
-    found = cuda.benchmark(
-        "cpu", config=TINY, repeats=1, ways=("none",), precisions=("float32", "bfloat16")
-    )
-    assert [row.work for row in found.rows if "step" in row.work] == [
-        *("training step, bfloat16, eager", "training step, float32, eager"),
-    ]
+    found = cuda.benchmark("cpu", config=TINY, repeats=1, ways=("none",), precisions=("float32",))
+    works = [row.work for row in found.rows if "step" in row.work]
+    assert works == ["training step, float32, eager"]
 
 
 @pytest.mark.parametrize(

@@ -28,14 +28,13 @@ REAL_SETS = {
 """Annotated frames, cells without mask, frames, size; frame → cells without mask; gold masks."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", params=REAL_SETS)
 def real(request):
     if not (REAL / request.param / "01_GT").is_dir():
         pytest.skip(f"UNET2015_DATA is not set, or has no {request.param}/01_GT")
     return load_cell_tracking(request.param, REAL / request.param)
 
 
-@pytest.mark.parametrize("real", REAL_SETS, indirect=True)
 def test_the_real_set(real):
     sizes, partly, gold_masks = REAL_SETS[real.name]
     assert "the pixels of the release known here" in real.source
@@ -58,7 +57,6 @@ def test_the_real_set(real):
     assert sum(cells) == gold_masks
 
 
-@pytest.mark.parametrize("real", REAL_SETS, indirect=True)
 def test_the_real_pixels_are_those_of_the_manifest(real):
     """The manifest beside the data is older than this program; masks are uint16 in the files."""
     manifest = REAL / real.name / "MANIFEST.tsv"
@@ -78,7 +76,6 @@ def test_the_real_pixels_are_those_of_the_manifest(real):
             assert found == known[f"{name}_GT/SEG/man_seg{t:03}.tif"]
 
 
-@pytest.mark.parametrize("real", REAL_SETS, indirect=True)
 def test_the_real_ignore_regions_hold_the_unannotated_markers_and_no_other(real):
     for name, sequence in real.sequences.items():
         for k, t in enumerate(sequence.frames):

@@ -21,29 +21,19 @@ def test_an_archive_is_unpacked_whole(tmp_path):
     assert found == {"set/01/t000.tif": b"frame", "set/a..b.txt": b"dots in a name"}
 
 
-OUTSIDE = [
-    "../x",
-    "set/../../x",
-    "/x",
-    "\\x",
-    "..\\x",
-    "set\\..\\..\\x",
-    "C:/x",
-    "C:x",
-    "//host/a/x",
-]
+# fmt: off
+OUTSIDE = ["../x", "set/../../x", "/x", "\\x", "..\\x", "set\\..\\..\\x", "C:/x", "C:x", "//host/x"]
+# fmt: on
 
 
-@pytest.mark.parametrize("name", OUTSIDE)
-def test_a_member_outside_the_target_is_refused_and_nothing_written(tmp_path, name):
-    folder = tmp_path / "one" / "two"
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
-        file.writestr("set/01/t000.tif", b"frame")
-        file.writestr(name, b"must not be written")
-        file.writestr("set/01/t001.tif", b"frame")
-    with pytest.raises(ValueError, match=r"a\.zip: the member .* outside the target folder"):
-        unpack(tmp_path / "a.zip", folder)
-    assert [path.name for path in tmp_path.rglob("*")] == ["a.zip"]
+def test_a_member_outside_the_target_is_refused_and_nothing_written(tmp_path):
+    for name in OUTSIDE:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+            for member in ("set/01/t000.tif", name, "set/01/t001.tif"):
+                file.writestr(member, b"must not be written")
+        with pytest.raises(ValueError, match=r"a\.zip: the member .* outside the target folder"):
+            unpack(tmp_path / "a.zip", tmp_path / "one" / "two")
+        assert [path.name for path in tmp_path.rglob("*")] == ["a.zip"]
 
 
 def test_a_symbolic_link_is_refused(tmp_path):

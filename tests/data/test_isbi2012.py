@@ -65,46 +65,36 @@ def check(stack: isbi2012.EMStack, *names: str) -> None:
     assert stack.hashes == {name: pixel_sha256(arrays()[name]) for name in names}
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_from_the_folder_given(tmp_path, count):
-    folder = fill(tmp_path / "data", *NAMES[:count])
-    stack = load_isbi2012(folder)
-    check(stack, *NAMES[:count])
-    assert str(tmp_path) not in stack.source
+def test_the_folder_given_may_lack_the_test_volume_and_its_labels(tmp_path):
+    for count in (2, 3, 4):
+        stack = load_isbi2012(fill(tmp_path / str(count), *NAMES[:count]))
+        check(stack, *NAMES[:count])
+        assert str(tmp_path) not in stack.source
 
 
-def test_the_folder_given_goes_before_all_others(tmp_path, monkeypatch):
+def test_the_folder_given_goes_before_the_environment_and_that_before_the_cache(
+    tmp_path, monkeypatch
+):
     fill(tmp_path / "cache" / "isbi2012", *NAMES)
-    fill(tmp_path / "root" / "isbi2012", *NAMES[:3])
     monkeypatch.setenv("UNET2015_DATA", str(tmp_path / "root"))
-    check(load_isbi2012(fill(tmp_path / "data", *NAMES[:2])), *NAMES[:2])
-
-
-def test_the_environment_goes_before_the_cache(tmp_path, monkeypatch):
-    fill(tmp_path / "cache" / "isbi2012", *NAMES)
+    fill(tmp_path / "root" / "isbi2012", "train-volume.tif")
+    check(load_isbi2012(), *NAMES)  # the environment has only half
     fill(tmp_path / "root" / "isbi2012", *NAMES[:3])
-    monkeypatch.setenv("UNET2015_DATA", str(tmp_path / "root"))
     stack = load_isbi2012()
     check(stack, *NAMES[:3])
     assert "$UNET2015_DATA/isbi2012" in stack.source
     assert str(tmp_path) not in stack.source
+    check(load_isbi2012(fill(tmp_path / "data", *NAMES[:2])), *NAMES[:2])
 
 
-def test_the_cache_is_used_when_the_environment_has_only_half(tmp_path, monkeypatch):
+def test_the_folder_given_must_have_the_training_files(tmp_path):
     fill(tmp_path / "cache" / "isbi2012", *NAMES)
-    fill(tmp_path / "root" / "isbi2012", "train-volume.tif")
-    monkeypatch.setenv("UNET2015_DATA", str(tmp_path / "root"))
-    check(load_isbi2012(), *NAMES)
-
-
-@pytest.mark.parametrize("there", [(), ("train-volume.tif",), ("train-labels.tif",)])
-def test_the_folder_given_must_have_the_training_files(tmp_path, there):
-    fill(tmp_path / "cache" / "isbi2012", *NAMES)
-    folder = fill(tmp_path / "data", *there)
-    folder.mkdir(exist_ok=True)
-    missing = [name for name in NAMES[:2] if name not in there]
-    with pytest.raises(FileNotFoundError, match=f"has no {' and no '.join(missing)}"):
-        load_isbi2012(folder)
+    for k, there in enumerate(((), NAMES[:1], NAMES[1:2])):
+        folder = fill(tmp_path / str(k), *there)
+        folder.mkdir(exist_ok=True)
+        missing = [name for name in NAMES[:2] if name not in there]
+        with pytest.raises(FileNotFoundError, match=f"has no {' and no '.join(missing)}"):
+            load_isbi2012(folder)
 
 
 def test_the_folder_above_is_pointed_out(tmp_path):
@@ -125,15 +115,15 @@ def test_nothing_anywhere_names_the_three_ways(tmp_path, monkeypatch, download):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("name", NAMES[:3])
-def test_another_pixel_is_found_out(tmp_path, name):
-    folder = fill(tmp_path / "data", *NAMES)
-    pixels = arrays()[name]
-    pixels[29, 7, 8] = 255 - pixels[29, 7, 8]
-    write_stack(folder / name, pixels)
-    message = f"{name}: SHA-256 of the pixels {pixel_sha256(pixels)}, expected .*; take the"
-    with pytest.raises(ValueError, match=message):
-        load_isbi2012(folder)
+def test_another_pixel_is_found_out(tmp_path):
+    for name in NAMES[:3]:
+        folder = fill(tmp_path / name[:-4], *NAMES)
+        pixels = arrays()[name]
+        pixels[29, 7, 8] = 255 - pixels[29, 7, 8]
+        write_stack(folder / name, pixels)
+        message = f"{name}: SHA-256 of the pixels {pixel_sha256(pixels)}, expected .*; take the"
+        with pytest.raises(ValueError, match=message):
+            load_isbi2012(folder)
 
 
 @pytest.mark.parametrize(
@@ -144,23 +134,19 @@ def test_another_pixel_is_found_out(tmp_path, name):
         (lambda pixels: pixels.astype(np.uint16), "dtype uint16, expected uint8"),
     ],
 )
-@pytest.mark.parametrize("name", NAMES)
-def test_another_size_or_dtype(tmp_path, name, change, message):
-    folder = fill(tmp_path / "data", *NAMES)
-    write_stack(folder / name, change(arrays()[name]))
-    with pytest.raises(ValueError, match=f"{name}: {message}"):
-        load_isbi2012(folder)
+def test_another_size_or_dtype_is_named(tmp_path, change, message):
+    for name in NAMES:
+        folder = fill(tmp_path / name[:-4], *NAMES)
+        write_stack(folder / name, change(arrays()[name]))
+        with pytest.raises(ValueError, match=f"{name}: {message}"):
+            load_isbi2012(folder)
 
 
-def test_test_labels_must_be_binary(tmp_path):
+def test_test_labels_must_be_binary_and_a_damaged_file_is_no_missing_one(tmp_path):
     folder = fill(tmp_path / "data", *NAMES[:3])
     write_stack(folder / "test-labels.tif", arrays()["test-volume.tif"])
     with pytest.raises(ValueError, match=r"test-labels\.tif: slice 0 has the values"):
         load_isbi2012(folder)
-
-
-def test_a_damaged_file_is_not_taken_for_a_missing_one(tmp_path):
-    folder = fill(tmp_path / "data", *NAMES[:3])
     content = (folder / "test-volume.tif").read_bytes()
     (folder / "test-volume.tif").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"test-volume\.tif: .*truncated"):
@@ -188,8 +174,7 @@ def serve(path: Path):
     return copy
 
 
-@pytest.mark.parametrize("prefix", ["", "ISBI-2012-challenge/", "../../"])
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize(("prefix", "count"), [("", 4), ("ISBI-2012-challenge/", 2), ("../../", 4)])
 def test_download_fills_the_cache_with_the_stack_and_nothing_else(
     tmp_path, monkeypatch, prefix, count
 ):
@@ -266,26 +251,27 @@ FETCH = isbi2012.fetch
 
 
 @pytest.mark.parametrize("progress", [True, False])
-def test_pooch_fetches_with_a_progress_bar(tmp_path, monkeypatch, capfd, loopback, progress):
+def test_the_archive_is_fetched_with_a_progress_bar(
+    tmp_path, monkeypatch, capfd, loopback, progress
+):
     archive(tmp_path, *NAMES)
     monkeypatch.setattr(isbi2012, "ARCHIVE_URL", f"{loopback}/archive.zip")
     check(load_isbi2012(progress=progress), *NAMES)
     assert ("100%" in capfd.readouterr().err) == progress
 
 
-def test_an_archive_that_has_moved(tmp_path, monkeypatch, capfd, loopback):
-    monkeypatch.setattr(isbi2012, "ARCHIVE_URL", f"{loopback}/moved.zip")
-    with pytest.raises(FileNotFoundError, match="download failed: 404"):
-        load_isbi2012()
-    assert capfd.readouterr().err == ""
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_no_server_there(tmp_path, monkeypatch, loopback):
-    monkeypatch.setattr(isbi2012, "ARCHIVE_URL", "http://127.0.0.1:1/archive.zip")
-    with pytest.raises(FileNotFoundError, match=r"cannot be reached .*no internet connection"):
-        load_isbi2012()
-    assert list((tmp_path / "cache").iterdir()) == []
+def test_an_archive_that_has_moved_and_a_server_that_is_not_there_are_named(
+    tmp_path, monkeypatch, capfd, loopback
+):
+    for url, words in (
+        (f"{loopback}/moved.zip", "download failed: 404"),
+        ("http://127.0.0.1:1/archive.zip", r"cannot be reached .*no internet connection"),
+    ):
+        monkeypatch.setattr(isbi2012, "ARCHIVE_URL", url)
+        with pytest.raises(FileNotFoundError, match=words):
+            load_isbi2012()
+        assert capfd.readouterr().err == ""
+        assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch, loopback):
@@ -300,22 +286,13 @@ def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch, loopback
     released.set()
 
 
-@pytest.mark.parametrize(
-    ("slices", "folds", "lengths"),
-    [(30, 5, [6] * 5), (31, 5, [7, 6, 6, 6, 6]), (7, 3, [3, 2, 2]), (5, 5, [1] * 5)],
-)
-def test_folds_are_contiguous_and_complete(slices, folds, lengths):
-    ranges = five_folds(slices, folds)
-    assert [len(fold) for fold in ranges] == lengths
-    assert [k for fold in ranges for k in fold] == list(range(slices))
-    expected = [part.tolist() for part in np.array_split(np.arange(slices), folds)]
-    assert [list(fold) for fold in ranges] == expected
-
-
-@pytest.mark.parametrize(("slices", "folds"), [(30, 1), (30, 0), (4, 5), (1, 2)])
-def test_folds_that_cannot_be(slices, folds):
-    with pytest.raises(ValueError, match=rf"folds = {folds} of {slices} slices: must be 2"):
-        five_folds(slices, folds)
+def test_folds_are_contiguous_complete_and_as_equal_as_can_be():
+    for slices, folds in ((30, 5), (31, 5), (7, 3), (5, 5)):
+        expected = [part.tolist() for part in np.array_split(np.arange(slices), folds)]
+        assert [list(fold) for fold in five_folds(slices, folds)] == expected
+    for slices, folds in ((30, 1), (30, 0), (4, 5), (1, 2)):
+        with pytest.raises(ValueError, match=rf"folds = {folds} of {slices} slices: must be 2"):
+            five_folds(slices, folds)
 
 
 REAL = os.environ.get("UNET2015_DATA")

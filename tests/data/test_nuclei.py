@@ -83,37 +83,28 @@ def test_nuclei_are_numbered_in_the_order_of_file_names(layout, request):
         np.testing.assert_array_equal(labels > 1, without_first)
 
 
-def test_overlapping_masks_are_named(official):
+def test_masks_that_overlap_or_are_damaged_or_of_another_size_are_named(official):
     masks = official / "stage1_train" / "0aa1" / "masks"
-    shutil.copy(masks / "a1.png", masks / "b9.png")
     pair = load_nuclei(official).pairs[1]
+    shutil.copy(masks / "a1.png", masks / "b9.png")
     with pytest.raises(ValueError, match=r"b9\.png: overlaps another nucleus"):
+        read_nuclei(load_nuclei(official).pairs[1])
+    content = (masks / "a1.png").read_bytes()
+    (masks / "a1.png").write_bytes(content[:40])
+    for read in (read_nuclei, read_pair):  # also where the first mask is left out
+        with pytest.raises(ValueError, match=r"a1\.png: cannot be read"):
+            read(pair)
+    (masks / "a1.png").write_bytes(content)
+    Image.new("L", (6, 9)).save(masks / "b2.png")
+    with pytest.raises(ValueError, match=r"0aa1\.png is 6 × 9 px .*b2\.png is 9 × 6 px"):
         read_nuclei(pair)
 
 
-def test_a_damaged_first_mask_is_not_skipped(official):
-    mask = official / "stage1_train" / "0aa1" / "masks" / "a1.png"
-    mask.write_bytes(mask.read_bytes()[:40])
-    pair = load_nuclei(official).pairs[1]
-    for read in (read_nuclei, read_pair):
-        with pytest.raises(ValueError, match=r"a1\.png: cannot be read"):
-            read(pair)
-
-
-def test_a_mask_of_another_size_is_named(official):
-    Image.new("L", (6, 9)).save(official / "stage1_train" / "0aa1" / "masks" / "b2.png")
-    with pytest.raises(ValueError, match=r"0aa1\.png is 6 × 9 px .*b2\.png is 9 × 6 px"):
-        read_nuclei(load_nuclei(official).pairs[1])
-
-
-@pytest.mark.parametrize("names", ["", "a1 b2", "b2 a1 c0", "a1 a1 c0", "a1 b2 c0 d3"])
-def test_labels_that_do_not_fit_their_names_are_named(lossless, names):
-    (lossless / "mask_names.tsv").write_text(f"0aa0\tff\n0aa1\t{names}\n")
-    with pytest.raises(ValueError, match=r"mask_names\.tsv.* names for (the|this) image"):
-        read_nuclei(load_nuclei(lossless).pairs[1])
-
-
-def test_labels_without_the_names_are_refused(lossless):
+def test_labels_that_do_not_fit_their_names_are_named(lossless):
+    for names in ("", "a1 b2", "b2 a1 c0", "a1 a1 c0", "a1 b2 c0 d3"):
+        (lossless / "mask_names.tsv").write_text(f"0aa0\tff\n0aa1\t{names}\n")
+        with pytest.raises(ValueError, match=r"mask_names\.tsv.* names for (the|this) image"):
+            read_nuclei(load_nuclei(lossless).pairs[1])
     (lossless / "mask_names.tsv").unlink()
     with pytest.raises(FileNotFoundError, match=r"mask_names\.tsv: no such file; the layout"):
         load_nuclei(lossless)
@@ -137,29 +128,21 @@ def test_without_the_set_its_sources_are_named():
         load_nuclei()
 
 
-def test_a_split_is_read_in_its_order(tmp_path):
-    (tmp_path / "split.txt").write_text("# remark\ntrain\tb\nvalidation\tc\n\ntrain\ta\n")
-    assert read_split(tmp_path / "split.txt") == {"train": ("b", "a"), "validation": ("c",)}
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
+def test_a_split_is_read_in_its_order_and_what_is_wrong_with_it_is_named(tmp_path):
+    path = tmp_path / "split.txt"
+    with pytest.raises(FileNotFoundError, match=r"split\.txt: no such file; write one line"):
+        read_split(path)
+    path.write_text("# remark\ntrain\tb\nvalidation\tc\n\ntrain\ta\n")
+    assert read_split(path) == {"train": ("b", "a"), "validation": ("c",)}
+    for text, named in (
         ("train\ta\ntest\tb\n", r"line 2 is 'test\\tb'"),
         ("train a\n", "line 1 is 'train a'"),
         ("train\ta\nvalidation\ta\n", "line 2 is"),
         ("train\ta\n", "has no image for validation"),
-    ],
-)
-def test_what_is_wrong_with_a_split_is_named(tmp_path, text, named):
-    (tmp_path / "split.txt").write_text(text)
-    with pytest.raises(ValueError, match=named):
-        read_split(tmp_path / "split.txt")
-
-
-def test_a_missing_split_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"split\.txt: no such file; write one line"):
-        read_split(tmp_path / "split.txt")
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=named):
+            read_split(path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ def phantom():
     return phantom_stack(seed=3, slices=3, test_slices=1)
 
 
-def test_it_has_the_form_of_the_em_stack(phantom):
+def test_the_phantom_has_the_form_of_the_em_stack(phantom):
     assert phantom.name == "phantom"
     assert phantom.train_images.shape == phantom.train_labels.shape == (3, 512, 512)
     assert phantom.test_images.shape == phantom.test_labels.shape == (1, 512, 512)
@@ -55,7 +55,7 @@ def test_membranes_are_as_many_and_as_dark_as_in_the_em_stack(seed):
     assert 4 <= 2 * np.median(ridge) <= 8
 
 
-def test_a_threshold_does_not_do(phantom):
+def test_no_threshold_segments_the_phantom(phantom):
     """Best threshold, and Otsu's, of the image and of the smoothed one: 1 - F well above 0.06."""
     for image, labels in zip(phantom.train_images, phantom.train_labels, strict=True):
         for values in (image.astype(float), ndimage.gaussian_filter(image.astype(float), 2)):
@@ -75,12 +75,12 @@ def test_cells_drift_from_slice_to_slice():
     assert np.diag(correlations, 11).mean() < np.diag(correlations, 1).mean() / 2
 
 
-@pytest.mark.parametrize("size_px", [16, 33, 100])
-def test_small_ones_have_both_classes(size_px):
-    for seed in range(8):
-        stack = phantom_stack(seed=seed, slices=2, size_px=size_px, test_slices=0)
-        assert stack.train_images.shape == (2, size_px, size_px)
-        assert np.unique(stack.train_labels).tolist() == [0, 1]
+def test_small_ones_have_both_classes():
+    for size_px in (16, 33, 100):
+        for seed in range(8):
+            stack = phantom_stack(seed=seed, slices=2, size_px=size_px, test_slices=0)
+            assert stack.train_images.shape == (2, size_px, size_px)
+            assert np.unique(stack.train_labels).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,6 @@ def ramp(shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
     return values.astype(dtype)
 
 
-def test_no_such_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.tif: no such file"):
-        read_stack(tmp_path / "nothing.tif")
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_what_is_written_is_read_back_by_us_and_by_pillow(tmp_path, dtype):
     stack = ramp((5, 31, 17), dtype) / (3 if dtype == "float32" else 1)
@@ -49,16 +44,11 @@ def test_a_written_stack_is_deflated_and_the_same_every_time(tmp_path):
         assert tiff.pages.first.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (3, 1, 1), (4, 7, 1), (3, 1, 7), (4, 3, 3), (2, 4, 3)]
-)
-def test_no_side_is_taken_for_colour_channels(tmp_path, shape):
-    write_stack(tmp_path / "x.tif", ramp(shape))
-    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp(shape))
-
-
-def test_one_slice_is_written_from_two_dimensions(tmp_path):
-    write_stack(tmp_path / "one.tif", ramp((4, 6)))
+def test_no_side_is_taken_for_colour_channels(tmp_path):
+    for shape in ((1, 1, 1), (3, 1, 1), (4, 7, 1), (3, 1, 7), (4, 3, 3), (2, 4, 3)):
+        write_stack(tmp_path / "x.tif", ramp(shape))
+        np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp(shape))
+    write_stack(tmp_path / "one.tif", ramp((4, 6)))  # a single slice
     np.testing.assert_array_equal(read_stack(tmp_path / "one.tif"), ramp((4, 6))[None])
 
 
@@ -97,19 +87,19 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_reads_every_kind_of_gray_tiff(tmp_path, writer, dtype):
+def test_every_kind_of_gray_tiff_is_read(tmp_path, writer):
     shape, options = WRITERS[writer]
     if "lzw" in writer:
         pytest.importorskip("imagecodecs", reason="LZW needs imagecodecs")
-    stack = ramp(shape, dtype)
-    gray(tmp_path / "x.tif", stack, **options)
-    read = read_stack(tmp_path / "x.tif")
-    assert read.dtype == np.dtype(dtype)
-    assert read.dtype.isnative
-    assert read.flags.c_contiguous
-    np.testing.assert_array_equal(read, stack.reshape(-1, *shape[-2:]))
+    for dtype in ("uint8", "uint16", "float32"):
+        stack = ramp(shape, dtype)
+        gray(tmp_path / "x.tif", stack, **options)
+        read = read_stack(tmp_path / "x.tif")
+        assert read.dtype == np.dtype(dtype)
+        assert read.dtype.isnative
+        assert read.flags.c_contiguous
+        np.testing.assert_array_equal(read, stack.reshape(-1, *shape[-2:]))
 
 
 def test_reads_a_stack_that_pillow_wrote(tmp_path):
@@ -211,25 +201,21 @@ def test_directories_in_a_circle(tmp_path):
         read_stack(path)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+def test_what_is_no_tiff_is_named(tmp_path):
+    for content, message in (
         (b"", r"x\.tif: is not a TIFF file \(0 bytes"),
         (b"\x89PNG\r\n\x1a\n and so on", "is not a TIFF file"),
         (b"II\x2b", "is not a TIFF file"),
         (b"II\x2a\x00\x00\x00\x00\x00", "a TIFF file without any page"),
         (b"II\x2a\x00\x08", "truncated or damaged"),
-    ],
-)
-def test_what_is_no_tiff(tmp_path, content, message):
-    (tmp_path / "x.tif").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        read_stack(tmp_path / "x.tif")
-
-
-def test_a_folder_is_no_tiff(tmp_path):
+    ):
+        (tmp_path / "x.tif").write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            read_stack(tmp_path / "x.tif")
     with pytest.raises(ValueError, match="is not a file"):
         read_stack(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.tif: no such file"):
+        read_stack(tmp_path / "nothing.tif")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +244,7 @@ def test_a_folder_is_no_tiff(tmp_path):
         (ramp((20, 30)), {"photometric": "miniswhite"}, r"stored inverted \(white is zero\)"),
     ],
 )
-def test_what_is_no_gray_stack(tmp_path, stack, options, message):
+def test_what_is_no_gray_stack_is_refused(tmp_path, stack, options, message):
     tifffile.imwrite(tmp_path / "x.tif", stack, **options)
     with pytest.raises(ValueError, match=message) as caught:
         read_stack(tmp_path / "x.tif")
@@ -270,13 +256,13 @@ def test_imagejs_inverting_look_up_table_changes_no_value(tmp_path):
     np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp((5, 20, 30)))
 
 
-@pytest.mark.parametrize("other", [ramp((10, 30)), ramp((20, 30), "uint16")])
-def test_pages_that_are_not_alike(tmp_path, other):
-    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
-        tiff.write(ramp((20, 30)), metadata=None)
-        tiff.write(other, metadata=None)
-    with pytest.raises(ValueError, match="must have one shape and one dtype"):
-        read_stack(tmp_path / "x.tif")
+def test_pages_that_are_not_alike_are_refused(tmp_path):
+    for other in (ramp((10, 30)), ramp((20, 30), "uint16")):
+        with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+            tiff.write(ramp((20, 30)), metadata=None)
+            tiff.write(other, metadata=None)
+        with pytest.raises(ValueError, match="must have one shape and one dtype"):
+            read_stack(tmp_path / "x.tif")
 
 
 def test_lzw_without_imagecodecs_names_the_remedy(tmp_path):

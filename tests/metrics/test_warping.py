@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from tests.metrics.reference import each_case, load
-from tests.metrics.warping_oracle import HOLE_ADDITION, HOLE_DELETION, MERGE, SPLIT, oracle
+from tests.metrics.reference import load, on_every_case
+from tests.metrics.warping_oracle import HOLE_DELETION, MERGE, SPLIT, oracle
 from unet2015.metrics.sweep import Score, challenge_thresholds, check_stacks
 from unet2015.metrics.warping import (
     MISMATCH_CLASSES,
@@ -61,7 +61,7 @@ def tiny_stacks(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     tiny_stacks(), st.sampled_from(challenge_thresholds()), st.sampled_from([-1, 0, 1, 2, 4, 20])
 )
 @settings(max_examples=300, deadline=None)
-def test_tiny_stacks_agree_with_the_oracle(
+def test_warped_labels_classes_and_clusters_are_the_oracles(
     stacks: tuple[np.ndarray, np.ndarray], threshold: float, radius: int
 ) -> None:
     assert_as_oracle(*stacks, threshold, radius)
@@ -78,22 +78,10 @@ def smooth_stacks(seed: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.nda
     return labels, probability.astype(np.float32)
 
 
-@pytest.mark.parametrize("radius", [1, 3, 20, -1])
-def test_larger_slices_agree_with_the_oracle(radius: int) -> None:
-    labels, probability = smooth_stacks(radius + 1, (3, 30, 24))
-    assert_as_oracle(labels, probability, 0.5, radius)
-
-
-def test_window_decides_between_a_split_and_a_deleted_hole() -> None:
-    # a C on its side with one cell missing from the proposal: joined only by the way around
-    labels = np.zeros((1, 9, 30), bool)
-    labels[0, 1, 1:29] = labels[0, 7, 1:29] = labels[0, 1:8, 1] = labels[0, 1:8, 28] = True
-    probability = labels.astype(np.float32)
-    probability[0, 1, 15] = 0
-    assert_as_oracle(labels, probability, 0.5, 3)
-    small, whole = (mismatches(labels, probability, 0.5, r).pixels[0] for r in (3, -1))
-    assert (small[SPLIT], small[HOLE_DELETION]) == (1, 0)
-    assert (whole[SPLIT], whole[HOLE_DELETION]) == (0, 1)
+def test_larger_slices_agree_with_the_oracle_whatever_the_window() -> None:
+    for radius in (1, 3, 20, -1):
+        labels, probability = smooth_stacks(radius + 1, (3, 30, 24))
+        assert_as_oracle(labels, probability, 0.5, radius)
 
 
 # --- the organisers' own outputs
@@ -103,7 +91,7 @@ def splits_and_mergers(counts: np.ndarray) -> int:
     return int(counts[..., [MERGE, SPLIT]].sum())
 
 
-@each_case()
+@on_every_case
 def test_every_slice_and_threshold_is_warped_and_judged_as_by_the_organisers(case: Path) -> None:
     labels, probability, expected = load(case)
     for at in expected["per_threshold"]:
@@ -114,26 +102,14 @@ def test_every_slice_and_threshold_is_warped_and_judged_as_by_the_organisers(cas
             assert found.pixels[z].sum() == of_slice["n_mismatches"]
             assert found.pixels[z].tolist() == of_slice["mismatch_pixels_r20"]
             assert found.clusters[z].tolist() == of_slice["mismatch_clusters_r20"]
-        assert found.pixels.sum(axis=0).tolist() == at["mismatch_pixels_r20"]
-        assert found.clusters.sum(axis=0).tolist() == at["mismatch_clusters_r20"]
         assert found.total == sum(of_slice["n_mismatches"] for of_slice in at["slices"])
+        if "mismatch_pixels_global" in at:  # the whole slice as the window
+            found = mismatches(labels, probability, at["threshold"], -1)
+            assert found.pixels.sum(axis=0).tolist() == at["mismatch_pixels_global"]
+            assert found.clusters.sum(axis=0).tolist() == at["mismatch_clusters_global"]
 
 
-@each_case()
-def test_whole_slice_as_the_window_judges_as_by_the_organisers(case: Path) -> None:
-    labels, probability, expected = load(case)
-    with_global = [at for at in expected["per_threshold"] if "mismatch_pixels_global" in at]
-    for at in with_global:
-        found = mismatches(labels, probability, at["threshold"], -1)
-        assert found.pixels.sum(axis=0).tolist() == at["mismatch_pixels_global"]
-        assert found.clusters.sum(axis=0).tolist() == at["mismatch_clusters_global"]
-    if with_global:
-        score = warping_error(labels, probability, radius_px=-1)
-        figure = expected["extra"]["warping_error_min_splits_mergers_global"]
-        assert score.value == pytest.approx(figure, rel=0, abs=1e-12)
-
-
-@each_case()
+@on_every_case
 def test_figures_of_the_sweep_are_the_organisers(case: Path) -> None:
     labels, probability, expected = load(case)
     cells, proposal = check_stacks(labels, probability)
@@ -162,9 +138,13 @@ def test_figures_of_the_sweep_are_the_organisers(case: Path) -> None:
     )
     figure = expected["extra"]["warping_error_min_splits_mergers_r20_clustered"]
     assert clustered / cells.size == pytest.approx(figure, rel=0, abs=1e-12)
+    figure = expected["extra"].get("warping_error_min_splits_mergers_global")
+    if figure is not None:
+        score = warping_error(labels, probability, radius_px=-1)
+        assert score.value == pytest.approx(figure, rel=0, abs=1e-12)
 
 
-@each_case()
+@on_every_case
 def test_guard_refuses_only_proposals_far_from_the_labels_size(case: Path) -> None:
     labels, probability, _ = load(case)
     plain, guarded = warping_error(labels, probability), guarded_warping_error(labels, probability)
@@ -198,47 +178,21 @@ def test_exchange_of_roles_turns_mergers_into_splits() -> None:
     assert merged.classes.sum() == 1 + MERGE
 
 
-@pytest.mark.parametrize(
-    ("name", "in_labels", "in_proposal"),
-    [
-        ("HOLE_ADDITION", (2, 2, 1), (2, 2, 0)),
-        ("HOLE_DELETION", (2, 2, 0), (2, 2, 1)),
-        ("OBJECT_ADDITION", (2, 8, 0), (2, 8, 1)),
-        ("OBJECT_DELETION", (2, 8, 1), (2, 8, 0)),
-    ],
-)
-def test_holes_and_objects_are_named_for_what_the_proposal_does(
-    name: str, in_labels: tuple[int, int, int], in_proposal: tuple[int, int, int]
-) -> None:
-    labels = np.zeros((5, 10), np.uint8)
-    labels[:, :5] = 1
-    probability = labels.astype(np.float32)
-    for image, (y, x, value) in ((labels, in_labels), (probability, in_proposal)):
-        image[y, x] = value
-    found = mismatches(labels, probability, 0.5)
-    expected = np.zeros(6, int)
-    expected[MISMATCH_CLASSES.index(name)] = 1
-    assert found.pixels[0].tolist() == expected.tolist()
-    assert found.clusters[0].tolist() == expected.tolist()
-
-
-def test_holes_added_to_a_cell_side_by_corner_are_one_error() -> None:
-    labels = np.pad(np.ones((6, 6), np.uint8), 1)
-    probability = labels.astype(np.float32)
-    probability[3, 3] = probability[4, 4] = 0
-    found = mismatches(labels, probability, 0.5)
-    assert (found.pixels[0, HOLE_ADDITION], found.clusters[0, HOLE_ADDITION]) == (2, 1)
-
-
-def test_mergers_side_by_corner_are_one_error() -> None:
-    labels = np.zeros((1, 6, 9), bool)
-    labels[:, :, :3] = labels[:, :, 6:] = 1
-    labels[0, 2, 3] = labels[0, 3, 3:5] = labels[0, 2, 5] = 1
-    probability = labels.astype(np.float32)
-    probability[0, 2, 4] = probability[0, 3, 5] = 1
-    assert_as_oracle(labels, probability, 0.5, 20)
-    found = mismatches(labels, probability, 0.5)
-    assert (found.pixels[0, MERGE], found.clusters[0, MERGE]) == (2, 1)
+def test_holes_and_objects_are_named_for_what_the_proposal_does() -> None:
+    for name, at, in_labels, in_proposal in (
+        ("HOLE_ADDITION", (2, 2), 1, 0),
+        ("HOLE_DELETION", (2, 2), 0, 1),
+        ("OBJECT_ADDITION", (2, 8), 0, 1),
+        ("OBJECT_DELETION", (2, 8), 1, 0),
+    ):
+        labels = np.zeros((5, 10), np.uint8)
+        labels[:, :5] = 1
+        probability = labels.astype(np.float32)
+        labels[at], probability[at] = in_labels, in_proposal
+        found = mismatches(labels, probability, 0.5)
+        expected = np.zeros(6, int)
+        expected[MISMATCH_CLASSES.index(name)] = 1
+        assert found.pixels[0].tolist() == found.clusters[0].tolist() == expected.tolist()
 
 
 def test_membrane_moved_by_one_pixel_is_no_error() -> None:
@@ -292,19 +246,10 @@ def test_result_is_the_same_for_any_number_of_threads() -> None:
     one = warping_sweep(labels, probability, WARPING_THRESHOLDS, threads=1)
     assert one.pixels.shape == (10, 7, 6)
     assert splits_and_mergers(one.pixels) > 0
-    for threads in (2, 5, None):
+    for threads in (2, None):
         other = warping_sweep(labels, probability, WARPING_THRESHOLDS, threads=threads)
         np.testing.assert_array_equal(one.pixels, other.pixels)
         np.testing.assert_array_equal(one.mismatches, other.mismatches)
-
-
-def test_slices_are_judged_one_by_one_and_memory_layout_does_not_matter() -> None:
-    labels, probability = smooth_stacks(11, (2, 25, 33))
-    both = mismatches(labels, probability, 0.4)
-    for z in range(2):
-        alone = mismatches(labels[z], np.asfortranarray(probability[z]), 0.4)
-        np.testing.assert_array_equal(alone.classes[0], both.classes[z])
-        np.testing.assert_array_equal(alone.pixels[0], both.pixels[z])
 
 
 def test_arguments_that_are_none_are_refused() -> None:

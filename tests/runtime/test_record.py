@@ -52,11 +52,10 @@ def test_provenance_names_code_machine_settings_and_command():
     assert made["hardware"]["cores"] >= 1
     assert made["hardware"]["torch_threads"] >= 1
     assert set(code_version()) <= set(made)
-
-
-def test_provenance_takes_the_code_version_of_the_start():
-    made = some_provenance(code={"commit": "abc", "dirty": False})
+    made = some_provenance(code={"commit": "abc", "dirty": False})  # that of the run's start
     assert (made["commit"], made["dirty"]) == ("abc", False)
+    with pytest.raises(ValueError, match="time zone"):
+        some_provenance(started=NOW.replace(tzinfo=None))
 
 
 def test_provenance_names_no_path_host_or_user(tmp_path):
@@ -66,12 +65,6 @@ def test_provenance_names_no_path_host_or_user(tmp_path):
     assert not re.search(r"\"/|\s/", text)  # a string or word that starts like an absolute path
     host = platform.node()
     assert len(host) < 4 or host not in text
-
-
-def test_a_time_without_zone_is_refused(tmp_path):
-    naive = NOW.replace(tzinfo=None)
-    with pytest.raises(ValueError, match="time zone"):
-        some_provenance(started=naive)
 
 
 @pytest.mark.parametrize(
@@ -208,20 +201,13 @@ def test_records_are_append_only(tmp_path):
     assert [r["k"] for r in read_records(tmp_path)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32("nan"), np.array([1.0, -np.inf])])
-def test_a_number_that_json_has_not_is_refused(tmp_path, value):
-    with pytest.raises(ValueError, match=r"record\.folds\.4.*must be finite"):
-        write_record(tmp_path, "x", {"experiment": "x", "folds": {4: [value]}})
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "a b"])
-def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="name = "):
-        write_record(tmp_path, name, {"experiment": "x"})
-
-
-def test_what_json_cannot_hold_is_refused(tmp_path):
+def test_what_json_or_a_file_name_cannot_hold_is_refused(tmp_path):
+    for value in (math.nan, math.inf, np.float32("nan"), np.array([1.0, -np.inf])):
+        with pytest.raises(ValueError, match=r"record\.folds\.4.*must be finite"):
+            write_record(tmp_path, "x", {"experiment": "x", "folds": {4: [value]}})
+    for name in ("", "a/b", "../x", ".hidden", "a b"):
+        with pytest.raises(ValueError, match="name = "):
+            write_record(tmp_path, name, {"experiment": "x"})
     with pytest.raises(ValueError, match="experiment"):
         write_record(tmp_path, "x", {})
     with pytest.raises(ValueError, match="cannot be written as JSON"):
@@ -255,8 +241,5 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path, content, message):
     write_raw(tmp_path, "bad", content)
     with pytest.raises(ValueError, match=rf"bad\.json.*{message}"):
         read_records(tmp_path)
-
-
-def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_records(tmp_path / "nowhere")

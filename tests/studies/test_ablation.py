@@ -174,7 +174,7 @@ def workers_among(pids: list[int]) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to find workers")
 def test_a_killed_workers_run_is_continued_by_another(tmp_path):
     """Two workers, one of which is killed in mid-run by the system's SIGKILL."""
-    script, steps = tmp_path / "two_workers.py", 600
+    script, steps = tmp_path / "two_workers.py", 200
     script.write_text(KILLED)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(tmp_path), str(steps)]

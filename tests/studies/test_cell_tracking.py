@@ -83,14 +83,11 @@ def test_the_last_frames_of_the_training_sequence_are_held_out(data):
     assert split.hold_out == 1
 
 
-@pytest.mark.parametrize("hold_out", [-1, 3])
-def test_frames_that_cannot_be_held_out_are_refused(data, hold_out):
-    message = rf"--hold-out {hold_out}: must be 0 … 2, as sequence 01 of {NAME} has 3 annotated"
-    with pytest.raises(ValueError, match=message):
-        split_frames(data, "01", hold_out)
-
-
-def test_another_sequence_is_refused(data):
+def test_frames_that_cannot_be_held_out_and_other_sequences_are_refused(data):
+    for hold_out in (-1, 3):
+        message = rf"--hold-out {hold_out}: must be 0 … 2, as sequence 01 of {NAME} has 3 annotated"
+        with pytest.raises(ValueError, match=message):
+            split_frames(data, "01", hold_out)
     with pytest.raises(ValueError, match="train_on = '03': must be '01' or '02'"):
         split_frames(data, "03")
 
@@ -210,8 +207,8 @@ def test_a_prediction_of_other_frames_is_made_anew(data, tmp_path):
     np.testing.assert_array_equal(again.probability, found.probability)
 
 
-@pytest.mark.parametrize("digits", [3, 4])
-def test_masks_of_all_frames_in_the_challenges_layout(tmp_path, learned, digits):
+def test_masks_of_all_frames_are_in_the_challenges_layout(tmp_path, learned):
+    digits = 4
     data = load_cell_tracking(NAME, make_set(tmp_path / "data", digits=digits))
     folder = tmp_path / "run"
     folder.mkdir()
@@ -255,7 +252,7 @@ def test_more_cells_than_the_masks_hold_are_refused():
         cell_tracking.as_masks(np.array([[65536]]))
 
 
-def test_pictures(learned):
+def test_the_pictures_are_drawn(learned):
     cell_tracking_figures.draw(learned)
     for name in cell_tracking_figures.PICTURES:
         assert (learned.folder / name).read_bytes().startswith(b"\x89PNG")

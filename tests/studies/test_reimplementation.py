@@ -51,18 +51,15 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-scores.astype(np.float64)))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_probabilities_of_one_score_are_its_sigmoid(batch):
+def test_probabilities_are_the_sigmoid_of_one_score_or_the_softmax_of_two():
     network = network_of()
     with torch.no_grad():
         scores = network(torch.from_numpy(np.stack(images()))).numpy()
-    found = probabilities(network, images(), batch=batch)
-    assert [plane.shape for plane in found] == [(8, 12)] * 5
-    np.testing.assert_allclose(np.stack(found), sigmoid(scores[:, 0]), atol=1e-6)
-    assert np.ptp(found) > 0.02
-
-
-def test_probabilities_of_two_scores_are_the_softmax_of_cell():
+    for batch in (1, 2, 5):
+        found = probabilities(network, images(), batch=batch)
+        assert [plane.shape for plane in found] == [(8, 12)] * 5
+        np.testing.assert_allclose(np.stack(found), sigmoid(scores[:, 0]), atol=1e-6)
+        assert np.ptp(found) > 0.02
     network = network_of(classes=2)
     with torch.no_grad():
         scores = network(torch.from_numpy(np.stack(images()))).numpy()
@@ -132,11 +129,8 @@ def test_the_metrics_of_images_by_hand():
     # all pixels: tp 5, fp 2, fn 1
     assert found["IoU pooled"] == pytest.approx(5 / 8)
     assert found["Dice pooled"] == pytest.approx(10 / 13)
-
-
-def test_images_and_predictions_must_be_as_many():
     with pytest.raises(ValueError, match="shorter"):
-        per_image([np.zeros((1, 2))] * 2, [np.zeros((1, 2), np.float32)])
+        per_image(truths, predicted[:3])
 
 
 def test_the_soft_dice_of_batches_by_hand():

@@ -45,18 +45,19 @@ def test_gray_values_out_of_range_are_refused(trained, tmp_path):
 @pytest.mark.parametrize(
     "name", [WEIGHTS, "Weights.safetensors", "my.safetensors", "history.csv", ABOUT, PROBABILITY]
 )
-@pytest.mark.parametrize("checkpoint", ["run", f"run/{WEIGHTS}"])
-def test_no_output_replaces_what_the_run_keeps(tmp_path, checkpoint, name):
-    (tmp_path / "run").mkdir()
+def test_no_output_replaces_what_the_run_keeps(tmp_path, name):
+    run = tmp_path / "run"
+    run.mkdir()
     for file in (WEIGHTS, ABOUT):
-        (tmp_path / "run" / file).touch()
-    (tmp_path / "link.tif").symlink_to(tmp_path / "run" / name)
-    for output in (tmp_path / "run" / name, tmp_path / "run" / ".." / "run" / name):
-        with pytest.raises(ValueError, match=r"--output .*give another path, .*-of-other\.tif"):
-            refuse_kept("--output", output, tmp_path / checkpoint)
-    with pytest.raises(ValueError, match=r"link\.tif: is the name"):
-        refuse_kept("--output", tmp_path / "link.tif", tmp_path / checkpoint)
-    refuse_kept("--output", tmp_path / name, tmp_path / checkpoint)
+        (run / file).touch()
+    (tmp_path / "link.tif").symlink_to(run / name)
+    for checkpoint in (run, run / WEIGHTS):
+        for output in (run / name, run / ".." / "run" / name):
+            with pytest.raises(ValueError, match=r"--output .*give another path, .*-of-other\.tif"):
+                refuse_kept("--output", output, checkpoint)
+        with pytest.raises(ValueError, match=r"link\.tif: is the name"):
+            refuse_kept("--output", tmp_path / "link.tif", checkpoint)
+        refuse_kept("--output", tmp_path / name, checkpoint)
 
 
 def test_other_names_in_the_folder_are_free(tmp_path):

@@ -40,8 +40,7 @@ def threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("tiles")]
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2, 5])
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize(("workers", "batch_size"), [(0, 1), (1, 3), (2, 3), (5, 1)])
 def test_every_number_of_workers_gives_the_same_batches(workers, batch_size):
     tiles = SlowTiles()
     given = list(batches(tiles, 2, 7, batch_size, workers))
@@ -53,32 +52,24 @@ def test_every_number_of_workers_gives_the_same_batches(workers, batch_size):
         assert weights[:, 0, 0].tolist() == [0.5 * k for k in numbers]
     assert sorted(tiles.asked) == list(range(2 * batch_size, 7 * batch_size))
     assert threads() == []
+    assert list(batches(tiles, 4, 4, batch_size, workers)) == []  # nothing to do
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_nothing_to_do_is_no_batch(workers):
-    assert list(batches(SlowTiles(), 4, 4, 1, workers)) == []
-
-
-def test_the_tensors_of_a_batch():
-    image, labels, weights = collate([tile(1), tile(2)])
+def test_tiles_of_arrays_and_of_tensors_make_the_same_batch_where_they_are():
+    arrays = [tile(1), tile(2)]
+    image, labels, weights = collate(arrays)
     assert (image.shape, image.dtype) == ((2, 1, 4, 4), torch.float32)
     assert (labels.shape, labels.dtype) == ((2, 2, 2), torch.int64)
     assert (weights.shape, weights.dtype) == ((2, 2, 2), torch.float32)
-
-
-def test_tiles_that_are_tensors_make_the_same_batch_where_they_are():
-    arrays = [tile(1), tile(2)]
     tensors = [DeviceTile(*map(torch.from_numpy, array)) for array in arrays]
-    for ours, theirs in zip(collate(tensors), collate(arrays), strict=True):
+    for ours, theirs in zip(collate(tensors), (image, labels, weights), strict=True):
         assert torch.equal(ours, theirs)
         assert ours.dtype == theirs.dtype
     elsewhere = [DeviceTile(*(part.to("meta") for part in tensor)) for tensor in tensors]
     assert {part.device.type for part in collate(elsewhere)} == {"meta"}
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-@pytest.mark.parametrize("broken", [0, 4, 9])
+@pytest.mark.parametrize(("workers", "broken"), [(0, 4), (1, 0), (1, 9), (3, 4)])
 def test_an_exception_in_a_tile_is_raised_in_its_turn(workers, broken):
     given: list[float] = []
 

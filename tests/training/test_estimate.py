@@ -32,7 +32,14 @@ def many_tiles():
     return Endless()
 
 
-def counted_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+@pytest.mark.parametrize(("seconds", "steps"), [(0.0, STEPS), (40.0, 10)])
+def test_it_is_the_mean_of_as_many_steps_as_asked_for_after_one_that_warms_up(
+    monkeypatch, seconds, steps
+):
+    """A clock that each look at it moves on by 4 s."""
+    clock = itertools.count(0, 4)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(estimate, "SECONDS", seconds)
     taken: list[int] = []
 
     def counted(run: Run, compile: Compile) -> Callable[[Run, Batch], Tensor]:
@@ -40,25 +47,8 @@ def counted_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return lambda *given: (taken.append(1), take(*given))[1]
 
     monkeypatch.setattr(estimate, "fast_step", counted)
-    return taken
-
-
-def test_it_is_the_mean_of_the_steps_after_those_that_warm_up(monkeypatch):
-    """A clock that each look at it moves on by 4 s: STEPS looks after the one that starts it."""
-    clock = itertools.count(0, 4)
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    taken = counted_steps(monkeypatch)
     assert seconds_per_step(settings(), many_tiles()) == 4
-    assert len(taken) == 1 + STEPS
-
-
-def test_short_steps_are_timed_for_as_long_as_it_is_to_be(monkeypatch):
-    clock = itertools.count(0, 4)
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(estimate, "SECONDS", 40.0)
-    taken = counted_steps(monkeypatch)
-    assert seconds_per_step(settings(), many_tiles()) == 4
-    assert len(taken) == 1 + 10
+    assert len(taken) == 1 + steps
 
 
 def test_nothing_is_left_behind(tmp_path, monkeypatch):

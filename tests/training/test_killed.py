@@ -19,7 +19,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from tests.tiny import ALWAYS, NEVER, blob_tiles, contents, cut_off, quietly, settings
+from tests.tiny import ALWAYS, NEVER, blob_tiles, contents, quietly, settings
 from unet2015.augmentation.tile import TrainingTile
 from unet2015.training import history
 from unet2015.training.checkpoint import CURRENT, PREVIOUS, WEIGHTS, Checkpoint, load_checkpoint
@@ -30,7 +30,7 @@ FORKS = multiprocessing.get_context("forkserver")
 # PyTorch imports its compiler, which takes seconds, when an optimiser is first made
 FORKS.set_forkserver_preload(["tests.tiny", "torch._dynamo"])
 SHORT = settings(steps=3, optimizer="adam", learning_rate=0.01)
-LONG = settings(steps=600, optimizer="adam", learning_rate=0.001)
+LONG = settings(steps=400, optimizer="adam", learning_rate=0.001)
 
 
 class Repeated:
@@ -156,25 +156,13 @@ def test_killed_before_any_file_operation_it_ends_the_same(tmp_path):
 def test_killed_again_and_again_at_random_moments_it_ends_the_same(tmp_path):
     quietly(LONG, Repeated(), tmp_path / "whole", checkpoint_every_s=NEVER)
     reached = [0]
-    for delay_s in np.random.default_rng(0).uniform(0, 0.02, 22):
+    for delay_s in np.random.default_rng(0).uniform(0, 0.02, 12):
         code = child(tmp_path / "cut", config_is_long=True, moment=None, delay_s=delay_s)
         assert code == -signal.SIGKILL
         reached.append(load_checkpoint(tmp_path / "cut").step)
     assert all(before < after for before, after in pairwise(reached))
     assert reached[-1] < LONG.training.steps
     quietly(LONG, Repeated(), tmp_path / "cut", checkpoint_every_s=NEVER)
-    assert_same(tmp_path / "cut", tmp_path / "whole")
-
-
-def test_a_torn_state_at_the_restart_falls_back_on_the_one_before(tmp_path, capsys):
-    quietly(SHORT, Repeated(), tmp_path / "whole")
-    cut_off(2, SHORT, Repeated(), tmp_path / "cut")
-    state = (tmp_path / "cut" / CURRENT).read_bytes()
-    (tmp_path / "cut" / CURRENT).write_bytes(state[: len(state) // 2])
-    steps: list[int] = []
-    quietly(SHORT, Repeated(), tmp_path / "cut", on_step=steps.append)
-    assert steps == [2, 3]
-    assert capsys.readouterr().err.startswith(f"warning: {tmp_path / 'cut' / CURRENT}: damaged")
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
 

@@ -85,9 +85,9 @@ def test_a_signal_is_answered_with_the_command(script, tmp_path):
     assert shlex.split(command) == ["python3.11", *script]
 
 
-@pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize(
-    ("kind", "number"), [(OSError, errno.ENOSPC), (PermissionError, errno.EACCES)]
+    ("kind", "number", "first"),
+    [(OSError, errno.ENOSPC, True), (PermissionError, errno.EACCES, False)],
 )
 def test_a_disk_that_refuses_is_answered_with_the_command(
     script, tmp_path, monkeypatch, kind, number, first

@@ -37,8 +37,9 @@ def test_a_run_of_the_device_trains_as_one_of_the_host_and_says_so(tmp_path):
         torch.testing.assert_close(device.model[name], tensor, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("begun", "other"), [("host", "device"), ("device", "host")])
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("begun", "other", "finished"), [("host", "device", True), ("device", "host", False)]
+)
 def test_a_run_goes_on_where_it_was_begun_and_a_mix_is_refused(tmp_path, begun, other, finished):
     config, options = settings(), {"data": {"slices": [1]}}
     whole = quietly(config, augmented_tiles(config), tmp_path / "w", augment_on=begun, **options)
