@@ -21,8 +21,11 @@ TINY = (
 
 
 def run(*arguments: object) -> int:
-    """The exit code of `python ARGUMENTS …`: a script of this repository, or -m package …."""
-    first, *rest = (str(argument) for argument in arguments)
+    """The exit code of `python ARGUMENTS …`: a script of this repository, or -m package ….
+
+    Of an option that is there twice, a helper's and a test's, the last is given.
+    """
+    first, *rest = last_of_each([str(argument) for argument in arguments])
     module = first == "-m"
     target, *argv = rest if module else (str(ROOT / first), *rest)
     try:
@@ -35,6 +38,18 @@ def run(*arguments: object) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     return 0
+
+
+def last_of_each(words: list[str]) -> list[str]:
+    """The words without options, and their values, that come again later."""
+    kept: list[str] = []
+    skipped = False
+    for place, word in enumerate(words):
+        if word.startswith("--"):
+            skipped = word in words[place + 1 :]
+        if not skipped:
+            kept.append(word)
+    return kept
 
 
 def records_in(folder: Path) -> list[dict[str, Any]]:

@@ -118,4 +118,4 @@ def test_the_help_says_what_a_fold_is(capsys):
     text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     assert "fold 1 is trained on sequence 01 and scored on 02" in text
     assert "1 = train on 01 and score 02" in text
-    assert "(default: 1 2)" in text
+    assert "[default: (1, 2)]" in text

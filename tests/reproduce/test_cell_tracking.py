@@ -209,7 +209,7 @@ def test_damaged_data_are_named_before_anything_is_trained(tmp_path, capsys):
 
 
 def test_the_help_teaches(capsys):
-    assert run(SCRIPT, "--help") == 0
+    assert run(SCRIPT, "--help-all") == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     for word in ("--hold-out", "--all-frames", "--training.learning-rate", "one of the two"):
         assert word in text

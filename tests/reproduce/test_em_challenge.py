@@ -242,7 +242,7 @@ def test_pictures_are_published_only_of_what_the_preset_stands_for(tmp_path, mon
 
 
 def test_the_help_teaches(capsys):
-    assert run(SCRIPT, "--help") == 0
+    assert run(SCRIPT, "--help-all") == 0
     text = capsys.readouterr().out
     for word in ("--preset", "--submit", "--training.learning-rate", "five contiguous folds"):
         assert word in re.sub(r"\s+", " ", text)
