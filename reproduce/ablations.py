@@ -2,7 +2,7 @@
 
     python reproduce/ablations.py --preset quick                  # two CPU cores, about 45 minutes
     python reproduce/ablations.py --preset quick --arms all       # every arm, several hours
-    python reproduce/ablations.py --preset paper --workers 4      # needs accelerators
+    python reproduce/ablations.py --preset paper --processes 4    # needs accelerators
     python reproduce/ablations.py --dataset DIC-C2DH-HeLa         # 16 runs of about 12 minutes
 
 On the EM stack unless told otherwise; --dataset PhC-C2DH-U373 or DIC-C2DH-HeLa takes a cell
@@ -16,7 +16,7 @@ that differ in prediction only use the baseline's networks.
 What it leaves: one record per arm, fold and seed in results/runs/; results/ablations.md (of a cell
 tracking set, results/ablations_<dataset>.md) and results/figures/ablations_*.png, made from the
 records alone; checkpoints in runs/. The same command continues where it was cut off, and does
-nothing twice. With `--workers` or `--scheduler` the runs are spread over processes, GPUs or
+nothing twice. With `--processes` or `--scheduler` the runs are spread over processes, GPUs or
 machines by Dask; all need the same files.
 """
 
@@ -41,7 +41,6 @@ from unet2015.reports.ablation_tables import write_ablations
 from unet2015.reports.statistics import BASELINE, FINISHED, refuse_other_data
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder
-from unet2015.runtime.numerics import resolve_device
 from unet2015.runtime.record import code_version, command_line, read_records
 from unet2015.studies.ablation import Job, run_jobs, still_to_do, training_hashes
 from unet2015.studies.ablation_data import SETS, Data, cells_fit
@@ -82,16 +81,14 @@ class Options:
     default: directions, 1 = train on 01 and score 02, 2 = train on 02 and score 01."""
     seeds: tuple[int, ...] = (0, 1)
     """Seeds of initialisation, sample order, augmentation and drop-out."""
-    workers: int = 0
-    """Processes on this machine, each with its share of the cores or one GPU; 0: none but this."""
+    processes: int = 0
+    """On this machine, each with its share of the cores or one GPU; 0: none but this."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, tcp://…, also of dask-jobqueue's (SLURM)."""
     output: Path = Path("runs")
     """Folder for checkpoints and predictions."""
     results: Path = RESULTS
     """Folder of the records, the page and the figures."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
     budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
     engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
@@ -176,20 +173,19 @@ def check(options: Options) -> None:
             f"--instances: no cells are found on {options.dataset}; drop it, or give --dataset "
             f"{' or '.join(RELEASES)}"
         )
-    if options.workers < 0 or (options.workers and options.scheduler):
+    if options.processes < 0 or (options.processes and options.scheduler):
         raise ValueError(
-            f"--workers {options.workers}: must be ≥ 0, and 0 with --scheduler, whose workers run"
+            f"--processes {options.processes}: must be ≥ 0, and 0 with --scheduler, whose own run"
         )
     options.budget.check()
-    if options.budget.minutes is not None and (options.workers or options.scheduler):
+    if options.budget.minutes is not None and (options.processes or options.scheduler):
         raise ValueError(
             f"--minutes {options.budget.minutes:g}: a plan is made for runs one after the other; "
-            "drop --workers and --scheduler, or give --training.steps"
+            "drop --processes and --scheduler, or give --training.steps"
         )
-    options.engine.prepare()
-    options.engine.check(resolve_device(options.device), workers=1)
+    options.engine.check()
     if distributed.count() > 1:
-        raise ValueError("torchrun: an ablation is spread with --workers N or --scheduler")
+        raise ValueError("torchrun: an ablation is spread with --processes N or --scheduler")
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")
 
@@ -202,7 +198,7 @@ def with_planned_steps(
     if minutes is None:
         return options, None
     configs, fold = configurations(options), options.folds[0]
-    way = {**options.engine.way(), "device": resolve_device(options.device), "seed": 0}
+    way = {**options.engine.way(), "seed": 0}
 
     def costs() -> list[Cost]:
         found = []
@@ -231,7 +227,7 @@ def jobs_of(
     options: Options, configs: Mapping[str, ExperimentConfig], plan: Mapping[str, Any] | None
 ) -> list[Job]:
     """The runs of all arms on all folds with all seeds."""
-    device, code = resolve_device(options.device), code_version()
+    code = code_version()
     return [
         Job(
             arm=arm,
@@ -243,7 +239,6 @@ def jobs_of(
             seed=seed,
             output=options.output,
             records=options.results / "runs",
-            device=device,
             command=command_line(),
             code=code,
             cells=options.instances,
@@ -276,7 +271,7 @@ def main(options: Options) -> None:
         f"{len(jobs)} runs, {len(to_do)} of them without a record yet: {', '.join(configs)}; "
         f"folds {options.folds}, seeds {options.seeds}"
     )
-    outcomes = run_jobs(jobs, load, workers=options.workers, scheduler=options.scheduler)
+    outcomes = run_jobs(jobs, load, workers=options.processes, scheduler=options.scheduler)
     pages = write_ablations(options.results)
     print("written: " + ", ".join(map(str, pages)))
     for name in [name for name, outcome in outcomes.items() if outcome != FINISHED]:

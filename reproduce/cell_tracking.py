@@ -35,7 +35,6 @@ from unet2015.inference.instances import InstanceConfig
 from unet2015.reports.cell_tracking_tables import PRESETS, write_cell_tracking
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder, write_text
-from unet2015.runtime.numerics import resolve_device
 from unet2015.runtime.record import (
     code_version,
     command_line,
@@ -83,10 +82,6 @@ class Options:
     """Folder for checkpoints, predictions, masks and pictures."""
     results: Path = RESULTS
     """Folder of the records and the page."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-    workers: int = 1
-    """Threads that prepare training tiles (the result does not depend on it)."""
     budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
     engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
@@ -104,8 +99,7 @@ class Options:
     @property
     def way(self) -> dict[str, Any]:
         """How it is trained: what a direction and the timing before it share."""
-        device = resolve_device(self.device)
-        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
+        return {**self.engine.way(), "seed": self.seed}
 
 
 def settings_of(preset: str, arm: str) -> ExperimentConfig:
@@ -228,7 +222,7 @@ def reproduce(
         run(options, data, split, folder, **about)
     if options.all_frames and distributed.is_writer():
         masks = cell_tracking.write_masks(
-            data, split.scored.name, folder, options.instances, resolve_device(options.device)
+            data, split.scored.name, folder, options.instances, options.way["device"]
         )
         print(f"masks of all frames: {masks}")
 
@@ -236,8 +230,7 @@ def reproduce(
 def check(options: Options) -> None:
     """Refuse what cannot be run, before anything is read or written."""
     options.budget.check()
-    options.engine.prepare()
-    options.engine.check(resolve_device(options.device), options.workers)
+    options.engine.check()
     if options.all_frames and options.hold_out:
         raise ValueError("--all-frames: segments the sequence that is left out; drop --hold-out")
     for option, given in (("datasets", options.datasets), ("train-on", options.train_on)):

@@ -34,7 +34,6 @@ from unet2015.reports import tables
 from unet2015.reports.tables import PRESETS
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder, write_text
-from unet2015.runtime.numerics import resolve_device
 from unet2015.runtime.record import (
     code_version,
     command_line,
@@ -81,10 +80,6 @@ class Options:
     """Folder for checkpoints and predictions."""
     results: Path = RESULTS
     """Folder of the records, the tables and the figures."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-    workers: int = 1
-    """Threads that prepare training tiles (the result does not depend on it)."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
     budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
@@ -100,8 +95,7 @@ class Options:
     @property
     def way(self) -> dict[str, Any]:
         """How it is trained: what `em.run_part` and the timing before it share."""
-        device = resolve_device(self.device)
-        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
+        return {**self.engine.way(), "seed": self.seed}
 
 
 def with_planned_steps(
@@ -198,8 +192,7 @@ def check(options: Options) -> tuple[int, ...]:
     if not folds and not options.submit:
         raise ValueError("--folds (none given): must be numbers 0 … 4; only --submit needs none")
     options.budget.check()
-    options.engine.prepare()
-    options.engine.check(resolve_device(options.device), options.workers)
+    options.engine.check()
     writable_folder(options.output, "--output")
     writable_folder(options.results / "runs", "--results")
     return tuple(sorted(folds))

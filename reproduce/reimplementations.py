@@ -25,7 +25,6 @@ from unet2015.config import config_hash, differences
 from unet2015.reports.reimplementation_tables import write_reimplementations
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder, write_text
-from unet2015.runtime.numerics import resolve_device
 from unet2015.runtime.record import (
     code_version,
     command_line,
@@ -64,18 +63,13 @@ class Options:
     """Folder for checkpoints."""
     results: Path = RESULTS
     """Folder of the records and the page."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-    workers: int = 1
-    """Threads that prepare samples (the result does not depend on it)."""
     budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
     engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
 
     @property
     def way(self) -> dict[str, Any]:
         """How it is trained: what an arm and the timing before it share."""
-        device = resolve_device(self.device)
-        return {**self.engine.way(), "seed": self.seed, "device": device, "workers": self.workers}
+        return {**self.engine.way(), "seed": self.seed}
 
 
 Part = tuple[str, System, Arm]
@@ -187,8 +181,7 @@ def _settings_changed(arm: Arm, published: Arm) -> list[str]:
 def check(options: Options) -> None:
     """Refuse what cannot be run, before anything is read or written."""
     options.budget.check()
-    options.engine.prepare()
-    options.engine.check(resolve_device(options.device), options.workers)
+    options.engine.check()
     if options.seed < 0:
         raise ValueError(f"--seed {options.seed}: must be ≥ 0")
     if distributed.count() > 1:

@@ -49,10 +49,9 @@ def job(folder: Path, arm: str = "baseline", config: ExperimentConfig = BASE, fo
         seed=0,
         output=folder / "runs",
         records=folder / "records",
-        device="cpu",
         command="python reproduce/ablations.py",
         code={"commit": None, "dirty": None},
-        engine=Engine(checkpoint_every_s=0.1),
+        engine=Engine(device="cpu", checkpoint_every_s=0.1),
     )
 
 

@@ -16,9 +16,9 @@ from unet2015.training.loop import train
 def test_deterministic_prepares_cublas(monkeypatch):
     monkeypatch.setenv(CUBLAS, "")  # so that it is put back
     monkeypatch.delenv(CUBLAS)
-    Engine().prepare()
+    Engine().check()
     assert CUBLAS not in os.environ
-    Engine(deterministic=True).prepare()
+    Engine(deterministic=True).check()
     assert os.environ[CUBLAS] in CUBLAS_VALUES
 
 
@@ -46,20 +46,18 @@ def test_a_loss_of_the_whole_batch_takes_one_process(tmp_path, monkeypatch):
 
 def test_equal_bits_and_a_graph_exclude_each_other():
     with pytest.raises(ValueError, match=r"^--compile cuda_graph with --deterministic: .*none"):
-        Engine(deterministic=True, compile="cuda_graph").prepare()
-    Engine(deterministic=False, compile="cuda_graph").prepare()
+        Engine(deterministic=True, compile="cuda_graph").check()
 
 
 def test_the_check_knows_the_device_and_the_number_of_workers():
-    Engine(compile="compile").check("cpu", 0)
-    Engine(compile="cuda_graph").check("cuda:0", 1)
+    Engine(device="cpu", workers=0, compile="compile").check()
     with pytest.raises(ValueError, match=r"^--compile cuda_graph on device cpu: needs a CUDA"):
-        Engine(compile="cuda_graph").check("cpu", 1)
+        Engine(device="cpu", compile="cuda_graph").check()
     with pytest.raises(ValueError, match=r"^--workers -2: must be ≥ 0"):
-        Engine().check("cpu", -2)
+        Engine(device="cpu", workers=-2).check()
     for seconds in (-1.0, float("nan")):
         with pytest.raises(ValueError, match=r"^--checkpoint-every-s (-1|nan): must be ≥ 0"):
-            Engine(checkpoint_every_s=seconds).check("cpu", 1)
+            Engine(device="cpu", checkpoint_every_s=seconds).check()
 
 
 def test_a_state_after_every_step_can_be_had(tmp_path):

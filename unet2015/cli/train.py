@@ -15,7 +15,6 @@ from unet2015.config import ExperimentConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.tiff import LabelKind, read_labels, read_stack
 from unet2015.runtime.atomic import writable_folder
-from unet2015.runtime.numerics import resolve_device
 from unet2015.studies.budget import FINISH_S, Budget, Cost, planned, time_steps
 from unet2015.studies.trained import training_data
 from unet2015.training.engine import Engine
@@ -47,10 +46,6 @@ class Train:
     floats. Kept in the checkpoint, and used for prediction."""
     seed: int = 0
     """Seed of initialisation, sample order, augmentation and drop-out."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-    workers: int = 1
-    """Threads that prepare training tiles (the result does not depend on it)."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
     budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
@@ -60,9 +55,7 @@ class Train:
     def run(self) -> None:
         began = time.monotonic()
         self.budget.check()
-        self.engine.prepare()
-        device = resolve_device(self.device)
-        self.engine.check(device, self.workers)
+        self.engine.check()
         stack = read_stack(self.images)
         labels = read_labels(self.labels, self.label_kind, stack.shape)
         scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
@@ -75,11 +68,10 @@ class Train:
                 f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
             ) from error
         output, config = writable_folder(self.output, "--output"), self.config
-        way = {**self.engine.way(), "device": device, "workers": self.workers}
         if self.budget.minutes is not None:
 
             def costs() -> list[Cost]:
-                step_s, compile_s = time_steps(config, tiles, **way)
+                step_s, compile_s = time_steps(config, tiles, **self.engine.way())
                 return [Cost(step_s, compile_s + FINISH_S)]
 
             runs = {"experiment": "train", "seed": self.seed, "data": data}
@@ -91,9 +83,8 @@ class Train:
             output,
             seed=self.seed,
             tensorboard=self.tensorboard,
-            checkpoint_every_s=self.engine.checkpoint_every_s,
             data=data,
-            **way,
+            **self.engine.options(),
         )
         print(f"trained for {checkpoint.step} steps: {self.output / 'weights.safetensors'}")
         print(f"python -m unet2015 predict IMAGE.tif --checkpoint {self.output} --output P.tif")

@@ -25,7 +25,7 @@ from unet2015.data.gray_scale import GrayScale
 from unet2015.inference.instances import InstanceConfig
 from unet2015.inference.prediction import predict_stack
 from unet2015.reports.statistics import BASELINE, DIVERGED, FAILED, FINISHED
-from unet2015.runtime.numerics import numerics
+from unet2015.runtime.numerics import numerics, resolve_device
 from unet2015.runtime.record import peak_memory_gib, provenance, read_records, write_record
 from unet2015.studies.ablation_data import SETS, Data, Network
 from unet2015.training.checkpoint import CURRENT, PREVIOUS
@@ -58,7 +58,6 @@ class Job:
     output: Path
     """Folder of all runs' checkpoints."""
     records: Path
-    device: str
     command: str
     code: Mapping[str, Any]
     """`record.code_version()` of the command that asked for the run."""
@@ -181,7 +180,6 @@ def _train_and_score(job: Job, data: Data) -> dict[str, Any]:
         folder / f"fold{job.fold}_seed{job.seed}",
         cells=job.cells,
         seed=job.seed,
-        device=job.device,
         name=job.name,
         **job.engine.options(),
     )
@@ -203,9 +201,10 @@ def _train_and_score(job: Job, data: Data) -> dict[str, Any]:
 def _predict_again(job: Job, trained: Network) -> np.ndarray:
     """The probability of 'cell' by the baseline's network, averaged as the arm says."""
     scale = GrayScale.from_dict(trained.checkpoint.data["gray_scale"])
-    network = trained.checkpoint.network().to(job.device)
+    device = resolve_device(job.engine.device)
+    network = trained.checkpoint.network().to(device)
     settings = job.config.prediction
-    with numerics(job.device):
+    with numerics(device):
         images = scale.apply(trained.held_out)
         return np.stack(list(predict_stack(network, images, settings, description=job.name)))
 
@@ -265,7 +264,7 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[Any]:
         from distributed.deploy.local import LocalCluster
     except ImportError as error:
         raise ImportError(
-            f"--workers and --scheduler need dask.distributed ({error}): pip install distributed"
+            f"--processes and --scheduler need dask.distributed ({error}): pip install distributed"
         ) from error
 
     if scheduler is not None:
@@ -274,7 +273,7 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[Any]:
         except (OSError, ValueError) as error:  # a timeout is an OSError
             raise ConnectionError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there "
-                f"({str(error).splitlines()[0]}); start one with `dask scheduler`, or use --workers"
+                f"({str(error).splitlines()[0]}); start one with `dask scheduler`, or use --processes"
             ) from error
         with client:
             yield client
@@ -317,10 +316,10 @@ def run_in_worker(job: Job, load: Loader, threads: int) -> str:
     """`run_job` in a Dask worker: with `threads` threads (0: as they are), one GPU of its own."""
     if threads:
         torch.set_num_threads(threads)
-    if job.device == "cuda" and threads:
+    if threads and resolve_device(job.engine.device) == "cuda":
         from distributed.worker import get_worker
 
         with suppress(ValueError, TypeError):  # a worker that somebody else named
             number = int(get_worker().name) % torch.cuda.device_count()
-            job = replace(job, device=f"cuda:{number}")
+            job = replace(job, engine=replace(job.engine, device=f"cuda:{number}"))
     return run_job(job, load())

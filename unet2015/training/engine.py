@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from unet2015.runtime.numerics import prepare_deterministic
+from unet2015.runtime.numerics import prepare_deterministic, resolve_device
 from unet2015.training.batches import check_workers
 from unet2015.training.cuda_step import GRAPHS, Compile, check_compile
 from unet2015.training.tile_place import AugmentOn
@@ -13,6 +13,10 @@ from unet2015.training.tile_place import AugmentOn
 class Engine:
     """How a training computes; results differ by rounding at most."""
 
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    workers: int = 1
+    """Threads that prepare training tiles (the result does not depend on it)."""
     augment_on: AugmentOn = "auto"
     """Who makes the training tiles: host, --workers threads; device, a GPU itself; auto: the
     device that trains, if it is a GPU."""
@@ -26,11 +30,12 @@ class Engine:
     """Seconds from one resume state to the next: what a power cut can cost (a signal costs
     nothing). 0: one after every step. Default: our choice."""
 
-    def prepare(self) -> None:
-        """What must be done before a GPU is first used; ValueError as `prepare_deterministic`.
+    def check(self) -> None:
+        """Refuse, with ValueError, what `train` would, before anything is read or written.
 
-        Also ValueError for --deterministic with a graph: the steps before its recording use other
-        kernels than those that it holds, so that a continued run would have other bits.
+        Also --deterministic with a graph: the steps before its recording use other kernels than
+        those that it holds, so that a continued run would have other bits. Without a graph it is
+        prepared here, before a GPU is first used.
         """
         if self.deterministic and self.compile in GRAPHS:
             raise ValueError(
@@ -39,17 +44,11 @@ class Engine:
             )
         if self.deterministic:
             prepare_deterministic()
-
-    def check(self, device: str, workers: int) -> None:
-        """Refuse, with ValueError, what `train` would, before anything is read or written.
-
-        device: as `numerics.resolve_device` gives it. workers: of the option --workers.
-        """
-        check_workers(workers, "--workers")
+        check_workers(self.workers, "--workers")
         if not self.checkpoint_every_s >= 0:
             raise ValueError(f"--checkpoint-every-s {self.checkpoint_every_s:g}: must be ≥ 0")
         try:
-            check_compile(self.compile, device)
+            check_compile(self.compile, resolve_device(self.device))
         except ValueError as error:
             reason = str(error).replace(f"compile = {self.compile!r}", f"--compile {self.compile}")
             raise ValueError(reason) from error
@@ -61,6 +60,8 @@ class Engine:
     def way(self) -> dict[str, Any]:
         """Those on which the time of a step depends: of `estimate.seconds_per_step` too."""
         return {
+            "device": resolve_device(self.device),
+            "workers": self.workers,
             "augment_on": self.augment_on,
             "deterministic": self.deterministic,
             "compile": self.compile,
