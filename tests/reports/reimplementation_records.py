@@ -50,15 +50,6 @@ def section(page: str, system: str = "lgg_mri") -> str:
     return found
 
 
-def lines(page: str, *words: str) -> list[list[str]]:
-    """The cells of all table lines that have these words."""
-    return [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in page.splitlines()
-        if line.startswith("|") and all(word in line for word in words)
-    ]
-
-
 def paragraph(page: str) -> str:
     (found,) = re.findall(r"\*\*What the difference means\.\*\* .*", page)
     return found
