@@ -5,11 +5,13 @@ The claim to test: the border weights raise SEG on DIC-HeLa by separating touchi
 matter little on PhC-U373.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import pandas as pd
 
 from unet2015.inference.instances import InstanceConfig
 from unet2015.reports import pages, records
@@ -19,7 +21,6 @@ from unet2015.reports.cell_tracking_runs import (
     BORDER_ARM,
     COUNTS,
     DIRECTIONS,
-    EQUAL,
     HELA,
     NO_ARM,
     PRESETS,
@@ -37,6 +38,7 @@ from unet2015.reports.cell_tracking_runs import (
     rows,
     run_words,
     runs,
+    settings,
     settings_name,
 )
 from unet2015.reports.pages import mean, record_link
@@ -86,7 +88,6 @@ def page(found: Sequence[Record]) -> str:
     held_out = [run for run in every if run["hold_out"]]
     held_out.sort(key=lambda run: (order(run), run["name"]))
     run_presets = {latest(row)["preset"] for row in reported}
-    settings = held_out_settings(held_out, reported)
     return pages.render(
         "cell_tracking",
         main=list(_main(reported)),
@@ -97,8 +98,7 @@ def page(found: Sequence[Record]) -> str:
         verdicts=[verdicts(row, reported) for row in border],
         missing_arms=[arm for arm in ARMS if arm not in {latest(row)["arm"] for row in reported}],
         held_out=[_held_out(run) for run in held_out],
-        settings=settings,
-        same=sum(each["count"] for each in settings if each["same"]),
+        settings=held_out_settings(held_out, reported),
         configurations={name(row): _deviations(latest(row)) for row in reported},
         not_run=[preset for preset in PRESETS if preset not in run_presets],
         run_head=records.RUN_HEAD,
@@ -124,66 +124,55 @@ def what_cores_do(row: Row) -> dict[str, Any]:
 
 def verdicts(row: Row, reported: Sequence[Row]) -> dict[str, Any]:
     """Both halves of the claim, judged by nothing but the signs of the pairs' differences."""
-    of_u373, of_hela = (
-        [pair for direction in DIRECTIONS for pair in pairs(row, reported, dataset, direction)]
-        for dataset in (U373, HELA)
-    )
-    cores = has_cores(row)
-    beside = {(arm["train_sequence"], arm["seed"]): (preset, arm) for preset, arm in of_hela}
-    places = [(arm["train_sequence"], arm["seed"]) for _, arm in of_u373]
-    both = [(u, beside[at]) for u, at in zip(of_u373, places, strict=True) if at in beside]
-    return {
-        "name": settings_name(latest(row)),
-        "cores": cores,
-        "hela": _verdict(
-            of_hela,
-            {
-                "seg": [_change(pair, SEG) > 0 for pair in of_hela],
-                "argmax": [_change(pair, ARGMAX) > 0 for pair in of_hela if cores and _known(pair)],
-                "merged": [_change(pair, "scores.merged") < 0 for pair in of_hela],
-            },
-        ),
-        "u373": _verdict(
-            of_u373,
-            {
-                "seg": [abs(_change(u, SEG)) < abs(_change(h, SEG)) for u, h in both],
-                "argmax": [
-                    abs(_change(u, ARGMAX)) < abs(_change(h, ARGMAX))
-                    for u, h in both
-                    if cores and _known(u) and _known(h)
-                ],
-            },
-        ),
-    }
+    found, cores = pairs(row, reported), has_cores(row)
+    hela, u373 = records.where(found, dataset=HELA), records.where(found, dataset=U373)
+    on_hela = {"seg": hela["seg_change"] > 0, "merged": hela["merged_change"] < 0}
+    both = u373.merge(hela, on=["train_sequence", "seed"], suffixes=("", "_hela"))
+    on_u373 = {"seg": both["seg_change"].abs() < both["seg_change_hela"].abs()}
+    if cores:
+        known = hela["argmax_change"].dropna()
+        both = both.dropna(subset=["argmax_change", "argmax_change_hela"])
+        on_hela["argmax"] = known > 0
+        on_u373["argmax"] = both["argmax_change"].abs() < both["argmax_change_hela"].abs()
+    about = {"name": settings_name(latest(row)), "cores": cores}
+    return about | {"hela": _verdict(hela, on_hela), "u373": _verdict(u373, on_u373)}
 
 
-def held_out_settings(held_out: Sequence[Run], reported: Sequence[Row]) -> list[dict[str, Any]]:
-    """Whether the held-out runs had the settings that are reported, and how they differ if not."""
-    groups: dict[tuple, list[Run]] = {}
-    for run in held_out:
-        groups.setdefault(tuple(run[key] for key in EQUAL), []).append(run)
-    return [_beside_reported(group, reported) for group in groups.values()]
+def _verdict(found: pd.DataFrame, signs: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict on half of the claim, its signs as (true, all), and on how many runs it rests."""
+    every = [sign for of_figure in signs.values() for sign in of_figure]
+    verdict = "borne out" if all(every) else "mixed" if any(every) else "not borne out"
+    verdict = "not run" if found.empty else verdict if every else "not judged"
+    counts = {figure: (int(each.sum()), len(each)) for figure, each in signs.items()}
+    about = {"verdict": verdict, "pairs": len(found), "seeds": found["seed"].nunique()}
+    return {"argmax": (0, 0)} | about | counts
 
 
-def _beside_reported(group: Sequence[Run], reported: Sequence[Row]) -> dict[str, Any]:
-    run = max(group, key=lambda run: (run["started"], run["name"]))
-    about = {"name": f"{run_words(run)} ({run['config_hash']})", "count": len(group)}
-    for row in reported:
-        if (latest(row)["config_hash"], latest(row)["cells"]) == (run["config_hash"], run["cells"]):
-            return about | {"same": True, "reported": settings_name(latest(row))}
-    family = run["preset"].split(",")[0]
-    near = [row for row in reported if latest(row)["preset"].split(",")[0] == family]
-    near = [row for row in near if latest(row)["arm"] == NO_ARM]
-    if not near:
-        return about | {"same": False, "reported": None}
-    when = "at the time of"
-    if max(r["started"] for r in group) < min(near[0]["started"]):
-        when = "earlier than"
-    elif min(r["started"] for r in group) > max(near[0]["started"]):
-        when = "later than"
-    changes = differing(run, latest(near[0]))
-    reported_name = settings_name(latest(near[0]))
-    return about | {"same": False, "reported": reported_name, "when": when, "changes": changes}
+def held_out_settings(held_out: Sequence[Run], reported: Sequence[Row]) -> dict[str, Any]:
+    """The settings in which held-out runs differ from the reported ones of their preset.
+
+    'same': how many had the settings of a run that is reported. 'head' and 'lines': a table with a
+    column for each setting of the others; empty if there are none.
+    """
+    shown = {(run["config_hash"], run["cells"]) for run in map(latest, reported)}
+    others = [run for run in held_out if (run["config_hash"], run["cells"]) not in shown]
+    families = {run["preset"].split(",")[0] for run in others}
+    near = [row for row in reported if row["preset"].iloc[0].split(",")[0] in families]
+    near = [row.to_dict("records") for row in near if row["arm"].iloc[0] == NO_ARM]
+    columns: dict[str, dict[str, Any]] = {}
+    for kind, run in [("reported", run) for row in near for run in row] + [
+        ("held out", run) for run in others
+    ]:
+        first = {"first started": run["started"]} | settings(run)
+        before = columns.setdefault(f"{kind}: {settings_name(run)}", first)
+        before["first started"] = min(before["first started"], run["started"])
+    names = differing(*columns.values())
+    lines = [
+        [name, *(str(column.get(name)) for column in columns.values())]
+        for name in next(iter(columns.values()), {})
+        if name in names
+    ]
+    return {"same": len(held_out) - len(others), "head": ["", *columns], "lines": lines}
 
 
 def _main(reported: Sequence[Row]) -> Iterator[list[str]]:
@@ -252,44 +241,22 @@ def _further(row: Row) -> Iterator[list[str]]:
 
 def _evidence(row: Row, reported: Sequence[Row]) -> Iterator[list[str]]:
     """SEG and merged cells of the preset and the arm, for each data set and direction."""
+    every = pairs(row, reported)
     for dataset, words in SETS.items():
         for direction in DIRECTIONS:
-            found = pairs(row, reported, dataset, direction)
-            ours = [preset for preset, _ in found]
-            theirs = [arm for _, arm in found] or of(row, dataset, direction).to_dict("records")
-            cells = [str(len(theirs))]
-            for figure in (SEG, ARGMAX):
-                changes = [_change(pair, figure) for pair in found if _known(pair) or figure == SEG]
-                whole = len(changes) == len(theirs) and changes
-                cells += [_mean_of(ours, figure), _mean_of(theirs, figure)]
-                cells.append(mean(changes, sign="+") if whole else "")
-            merged = [[run["scores.merged"] for run in side] for side in (ours, theirs)]
-            cells += [f"{fmean(side):g}" if side else "not run" for side in merged]
+            found = of(every, dataset, direction)
+            arm, suffix = (of(row, dataset, direction), "") if found.empty else (found, "_arm")
+            cells = [str(len(arm))]
+            for figure, change in ((SEG, "seg_change"), (ARGMAX, "argmax_change")):
+                cells += [_side(found, figure), _side(arm, figure + suffix)]
+                cells.append("" if found[change].hasnans else mean(found[change], sign="+"))
+            for side, column in ((found, "scores.merged"), (arm, f"scores.merged{suffix}")):
+                cells.append("not run" if side.empty else f"{fmean(side[column]):g}")
             yield [name(row), words, direction[1], *cells]
 
 
-def _mean_of(side: Sequence[Run], figure: str) -> str:
-    found = [run[figure] for run in side]
-    return "not recorded" if None in found else mean(found) or "not run"
-
-
-def _change(pair: tuple[Run, Run], figure: str) -> float:
-    """What the preset has more than the arm."""
-    return pair[0][figure] - pair[1][figure]
-
-
-def _known(pair: tuple[Run, Run]) -> bool:
-    return None not in (pair[0][ARGMAX], pair[1][ARGMAX])
-
-
-def _verdict(found: Sequence[tuple[Run, Run]], signs: dict[str, list[bool]]) -> dict[str, Any]:
-    """The verdict on half of the claim, its signs as (true, all), and on how many runs it rests."""
-    every = [sign for of_figure in signs.values() for sign in of_figure]
-    verdict = "borne out" if all(every) else "mixed" if any(every) else "not borne out"
-    verdict = "not run" if not found else verdict if every else "not judged"
-    counts = {figure: (sum(of_figure), len(of_figure)) for figure, of_figure in signs.items()}
-    seeds = len({arm["seed"] for _, arm in found})
-    return {"verdict": verdict, "pairs": len(found), "seeds": seeds} | counts
+def _side(runs: pd.DataFrame, figure: str) -> str:
+    return "not run" if runs.empty else mean(values(runs, figure)) or "not recorded"
 
 
 def _training(run: Run) -> str:

@@ -86,34 +86,39 @@ def has_cores(row: Row) -> bool:
     return bool(row["cores"].iloc[0])
 
 
-def differing(run: Run, other: Run) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two runs differ: name → (value of the first, of the second)."""
-    first, second = _settings(run), _settings(other)
-    pairs = {key: (first.get(key), second.get(key)) for key in first | second}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+def pairs(arm: Row, reported: Sequence[Row]) -> pd.DataFrame:
+    """The runs of an arm beside those of its preset that are equal in everything else.
 
-
-def pairs(
-    row: Row, reported: Sequence[Row], dataset: str, direction: tuple[str, str]
-) -> list[tuple[Run, Run]]:
-    """(preset, arm) for each of the arm's runs of which there is a run equal in everything else."""
-    candidates = [
-        theirs
-        for other in reported
-        if latest(other)["preset"] == latest(row)["preset"] and latest(other)["arm"] == NO_ARM
-        for theirs in of(other, dataset, direction).to_dict("records")
+    One row per pair: the preset's figures, the arm's with `_arm` behind their names, and the
+    preset's less the arm's: seg_change, argmax_change (NaN where not recorded), merged_change.
+    """
+    presets = [row for row in reported if latest(row)["arm"] == NO_ARM]
+    place = ["preset", "dataset", "train_sequence", "scored_sequence", "seed"]
+    found = pd.concat([arm.iloc[:0], *presets]).merge(arm, on=place, suffixes=("", "_arm"))
+    equal = [
+        differing(settings(pair), settings(pair, "_arm")) <= ARMS.get(pair["arm_arm"], set())
+        for pair in found.to_dict("records")
     ]
-    found = []
-    for ours in of(row, dataset, direction).to_dict("records"):
-        equal = [
-            theirs
-            for theirs in candidates
-            if theirs["seed"] == ours["seed"]
-            and differing(theirs, ours).keys() <= ARMS.get(ours["arm"], set())
-        ]
-        if equal:
-            found.append((max(equal, key=lambda run: (run["started"], run["name"])), ours))
+    found = records.newest(found.loc[equal], *place).sort_values(place)
+    for change, figure in (("seg", SEG), ("argmax", ARGMAX), ("merged", "scores.merged")):
+        ours, theirs = found[figure].astype(float), found[f"{figure}_arm"].astype(float)
+        found[f"{change}_change"] = ours - theirs
     return found
+
+
+def settings(run: Run, suffix: str = "") -> dict[str, Any]:
+    """Each setting of a run, 'concern.field' → value; one younger than it has its default."""
+    found = as_dict(ExperimentConfig())
+    for concern, changed in run[f"config{suffix}"].items():
+        found.setdefault(concern, {}).update(changed)
+    found["instances"] = InstanceConfig(**run[f"instances{suffix}"]).as_dict()
+    return {f"{concern}.{key}": v for concern in found for key, v in found[concern].items()}
+
+
+def differing(*runs: dict[str, Any]) -> set[str]:
+    """The names of the settings in which runs differ."""
+    names = {name for run in runs for name in run}
+    return {name for name in names if any(run.get(name) != runs[0].get(name) for run in runs)}
 
 
 def name(row: Row) -> str:
@@ -134,12 +139,3 @@ def run_words(run: Run) -> str:
 def order(run: Run) -> tuple[int, str, bool, str]:
     """Sorts presets in their order, and the arms of each after it."""
     return *records.preset_order(run["preset"]), run["arm"] != NO_ARM, run["arm"]
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Each setting of a run, 'concern.field' → value; one younger than it has its default."""
-    found = as_dict(ExperimentConfig())
-    for concern, changed in run["config"].items():
-        found.setdefault(concern, {}).update(changed)
-    found["instances"] = InstanceConfig(**run["instances"]).as_dict()
-    return {f"{concern}.{key}": v for concern in found for key, v in found[concern].items()}

@@ -69,12 +69,13 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
 
 
-def mean(values: Sequence[float], decimals: int = 4, sign: str = "") -> str:
+def mean(figures: Iterable[float], decimals: int = 4, sign: str = "") -> str:
     """The mean of the seeds' figures, ± half their range if there are several; '' for none.
 
     >>> mean([0.25, 0.5, 0.75], 2), mean([0.5], 1, "+"), mean([])
     ('0.50 ± 0.25', '+0.5', '')
     """
+    values = list(figures)
     if not values:
         return ""
     spread = f" ± {(max(values) - min(values)) / 2:.{decimals}f}" if len(values) > 1 else ""

@@ -66,7 +66,7 @@ REQUIRED = {
 _GIB = 2**30
 _COMPUTES = ("experiments", "unet2015/")
 _SHOWS = ("reports", "benchmarks", "cli", "__main__.py")
-_SHOWN = (":(exclude)results", ":(exclude)README.md")
+_NOT_CODE = (":(exclude)results", ":(exclude)README.md")
 
 
 def provenance(
@@ -117,7 +117,7 @@ def code_version(repository: Path = REPOSITORY) -> dict[str, Any]:
         return {"commit": _told_commit(), "code_tree": None, "dirty": None}
     listed = (_git(repository, "ls-tree", "HEAD", "--", *_COMPUTES) or "").splitlines()
     trees = "\n".join(line for line in listed if not line.endswith(_SHOWS))
-    changes = _git(repository, "status", "--porcelain", "--", ".", *_SHOWN)
+    changes = _git(repository, "status", "--porcelain", "--", ".", *_NOT_CODE)
     return {
         "commit": _git(repository, "rev-parse", "--verify", "--quiet", "HEAD"),
         "code_tree": hashlib.sha256(trees.encode()).hexdigest()[:12] if trees else None,
