@@ -35,7 +35,7 @@ def record(arm: str = "published", dice: float = 0.7456, **fields: Any) -> dict[
         "commit": "f" * 40,
         "dirty": False,
         "hardware": CPU,
-        "versions": {"python": "3.11"},
+        "versions": {"python": "3.11", "torch": "2.13", "numpy": "2.4"},
         "wall_time_s": 150.0,
         "command": "python reproduce/reimplementations.py",
         "deviations": ["12 epochs (published: 50)"],

@@ -116,7 +116,7 @@ def shown(run: Record, *columns: str, missing: str = "–") -> list[str]:
 
 def run_line(run: Record, training: str) -> list[str]:
     """Of RUN_HEAD: what was typed, with which code, on what, and how long it took."""
-    hardware, versions, memory = run["hardware"], run["versions"], run["peak_memory_gib"]
+    hardware, versions, memory = run["hardware"], run["versions"], run.get("peak_memory_gib")
     took = [f"wall time {run['wall_time_s'] / 60:.1f} min"]
     took[0] += " (the last session of a continued run)" if run.get("resumed") else ""
     took.append(f"peak memory {'not known' if memory is None else f'{memory:.1f} GiB'}")

@@ -74,7 +74,13 @@ def _section(system: System, runs: Sequence[Record]) -> dict[str, Any]:
         own = [run for run in runs if run["preset"] == preset]
         own = [run for arm in system.arms(preset) for run in own if run["arm"] == arm.name]
         table = _table(system, system.arms(preset), own, defects) if own else None
-        presets[preset] = table and {"table": table, **meaning(system, own), **_notes(own)}
+        presets[preset] = table and {
+            **meaning(system, own),
+            "table": table,
+            "deviations": dict.fromkeys(line for run in own for line in run["deviations"]),
+            "runs": [records.run_line(run, _training(run)) for run in own],
+            "run_head": records.RUN_HEAD,
+        }
     return {"system": system, "defects": defects, "presets": presets}
 
 
@@ -255,15 +261,8 @@ def _gain(system: System, published: Record, mended: Record) -> float:
     return round(after, 4) - round(before, 4)
 
 
-def _notes(runs: Sequence[Record]) -> dict[str, Any]:
-    """Where and how the runs were made."""
-    where = dict.fromkeys(map(records.machine, runs))
-    return {
-        "sources": dict.fromkeys(
-            (run["source"], run["counts"]["trained on"], run["counts"]["scored"]) for run in runs
-        ),
-        "seed_numbers": dict.fromkeys(run["seed"] for run in runs),
-        "machines": {each: [r for r in runs if records.machine(r) == each] for each in where},
-        "deviations": dict.fromkeys(line for run in runs for line in run["deviations"]),
-        "records": [run["name"] for run in runs],
-    }
+def _training(run: Record) -> str:
+    return (
+        f"{run['source']}; trained on {run['counts']['trained on']}, honest figures of "
+        f"{run['counts']['scored']}; {run['training.steps']} steps"
+    )
