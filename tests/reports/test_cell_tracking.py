@@ -102,10 +102,7 @@ def test_the_counts_and_the_run_are_there():
         assert line[3:6] == ["0", "0.5000", argmax]
         assert line[6:] == ["0.7123", "0.9951", "98", "4", "5", "6", "120", "7"]
     text = page([record(0.5)])
-    assert (
-        "| 1200 steps in 5.0 min on 3 frames, final loss 0.1234; prediction 31 s for 2 frames |"
-        in text
-    )
+    assert "| 3 | 2 | 1200 | 5.0 | 0.1234 | 31 |" in text
     assert "  - model.width: 24 (was 64)" in text
 
 

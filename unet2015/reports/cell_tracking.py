@@ -102,7 +102,7 @@ def page(found: Sequence[Record]) -> str:
         configurations={name(row): _deviations(latest(row)) for row in reported},
         not_run=[preset for preset in PRESETS if preset not in run_presets],
         run_head=records.RUN_HEAD,
-        runs=[records.run_line(run, _training(run)) for run in every],
+        runs=[_run(run) for run in every],
     )
 
 
@@ -259,14 +259,11 @@ def _side(runs: pd.DataFrame, figure: str) -> str:
     return "not run" if runs.empty else mean(values(runs, figure)) or "not recorded"
 
 
-def _training(run: Run) -> str:
-    predicted = run["prediction_seconds"]
-    return (
-        f"{run['training.steps']} steps in {run['training.seconds'] / 60:.1f} min on "
-        f"{len(run['train_frames'])} frames, final loss {run['training.final_loss']:.4f}"
-        + ("" if predicted is None else f"; prediction {predicted:.0f} s")
-        + f" for {len(run['scored_frames'])} frames"
-    )
+def _run(run: Run) -> list[str]:
+    frames = [str(len(run[f"{which}_frames"])) for which in ("train", "scored")]
+    course = ("training.steps", "training.minutes:.1f", "training.final_loss:.4f")
+    shown = records.shown(run, *course, "prediction_seconds:.0f")
+    return [*records.run_line(run), *frames, *shown]
 
 
 def _held_out(run: Run) -> list[str]:

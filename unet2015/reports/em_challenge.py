@@ -61,27 +61,25 @@ def page(found: Sequence[Record], dataset: str = "isbi2012") -> str:
     found: records, of which those of other experiments and data sets are left out. Raises
     ValueError naming the records that lack a figure.
     """
-    mine = sorted(_of(found, dataset), key=lambda run: run["name"])
-    phantom = dataset == "phantom"
+    mine, phantom = _of(found, dataset), dataset == "phantom"
+    table = records.tidy(mine)
     held_out, submitted = rows(found, HELD_OUT, dataset), rows(found, TEST_VOLUME, dataset)
     every = held_out + submitted
     used = {name for row in every for name in row["name"]}
-    scored = [row for row in every if values(row, "scores.rand_error.value")]
-    claimed = [] if phantom else [claimed_row(found, preset) for preset in PRESETS]
+    scored = [row for row in every if _values(row, "rand_error")]
+    claimed = {} if phantom else {preset: claimed_row(found, preset) for preset in PRESETS}
     return pages.render(
         "em_challenge",
         phantom=phantom,
         main=list(_main(held_out, submitted, phantom)),
-        claims=[beside_the_paper(row) for row in claimed if row is not None],
+        claims=[beside_the_paper(row) for row in claimed.values() if row is not None],
         further=[_further(row) for row in scored],
         thresholds=[line for row in scored for line in _thresholds(row)],
-        folds=list(_folds(held_out, records.tidy(mine))),
+        folds=[line for row in held_out for line in _folds(row, table)],
         configurations={name(row): latest(row)["deviations"] for row in every},
-        not_run=()
-        if phantom
-        else [p for p in PRESETS if p not in {latest(r)["preset"] for r in every}],
+        not_run=[p for p in claimed if p not in {latest(row)["preset"] for row in every}],
         run_head=records.RUN_HEAD,
-        runs=[records.run_line(run, _training(run)) for run in mine if run["name"] in used],
+        runs=[records.run_line(run) for run in mine if run["name"] in used],
     )
 
 
@@ -168,9 +166,7 @@ def scored_on(row: Row) -> str:
 
 def beside_the_paper(row: Row) -> dict[str, Any]:
     """In which of the three errors a row lies below the paper's figure, and in which above."""
-    gaps = {
-        metric: fmean(values(row, f"scores.{metric}.value")) - U_NET[metric] for metric in METRICS
-    }
+    gaps = {metric: fmean(_values(row, metric)) - U_NET[metric] for metric in METRICS}
     return {
         "name": preset_in_words(latest(row)),
         "scored_on": scored_on(row),
@@ -183,7 +179,7 @@ def main_line(row: Row) -> list[str]:
     """A row of the page's first table."""
     cells = []
     for metric, (_, decimals) in METRICS.items():
-        found = values(row, f"scores.{metric}.value")
+        found = _values(row, metric)
         gap = f"{fmean(found) - U_NET[metric]:+.{decimals}f}" if found else ""
         cells += [_mean(row, metric) or latest(row)["reason"], gap]
     links = "<br>".join(map(record_link, row["name"]))
@@ -200,7 +196,8 @@ def _paper_line() -> list[str]:
 
 
 def _of(found: Sequence[Record], dataset: str) -> list[Record]:
-    return [r for r in found if (r["experiment"], r["dataset"]) == ("em_challenge", dataset)]
+    mine = [r for r in found if (r["experiment"], r["dataset"]) == ("em_challenge", dataset)]
+    return sorted(mine, key=lambda run: run["name"])
 
 
 def _main(held_out: Sequence[Row], submitted: Sequence[Row], phantom: bool) -> Iterator[list[str]]:
@@ -222,9 +219,9 @@ def _main(held_out: Sequence[Row], submitted: Sequence[Row], phantom: bool) -> I
 
 
 def _further(row: Row) -> list[str]:
-    guarded = mean(values(row, "scores.warping_error_guarded.value"), 6)
+    guarded = mean(_values(row, "warping_error_guarded"), 6)
     thinned = [
-        mean(values(row, f"scores.{metric}.{field}")) or "–"
+        mean(_values(row, metric, field)) or "–"
         for metric in LATER[1:]
         for field in ("value", "split", "merge")
     ]
@@ -232,43 +229,33 @@ def _further(row: Row) -> list[str]:
 
 
 def _thresholds(row: Row) -> Iterator[list[str]]:
-    for run in row.to_dict("records"):
+    for run in records.rows(row, reason=None):
         thresholds = [f"scores.{metric}.threshold:.1f" for metric in (*METRICS, *LATER)]
         yield [name(row), str(run["seed"]), scored_on(row), *records.shown(run, *thresholds)]
 
 
-def _folds(held_out: Sequence[Row], table: pd.DataFrame) -> Iterator[list[str]]:
-    """The folds of each run one by one, where there are several."""
-    for row in held_out:
-        for run in row.to_dict("records"):
-            parts = records.where(table, name=run["name"], part=FOLD)
-            for part in parts.to_dict("records") if len(parts) > 1 else ():
-                figures = [f"scores.{metric}.value:.{METRICS[metric][1]}f" for metric in METRICS]
-                place = [name(row), str(run["seed"]), part["fold"], spans(part["held_out"])]
-                yield place + records.shown(part, *figures)
-
-
-def _training(run: Record) -> str:
-    """How each fold of a run was trained."""
-    return "<br>".join(
-        f"fold {fold}: {trained['steps']} steps in {trained['seconds'] / 60:.1f} min, final loss "
-        f"{trained['final_loss']:.4f}, dead start {trained['dead_start_steps']} steps"
-        + (
-            ""
-            if part["prediction_seconds"] is None
-            else f"; prediction {part['prediction_seconds']:.0f} s"
-        )
-        for fold, part in sorted(run["folds"].items(), key=lambda each: int(each[0]))
-        if (trained := part["training"])
-    )
+def _folds(row: Row, table: pd.DataFrame) -> Iterator[list[str]]:
+    """The folds of each run one by one: their slices, figures, and training."""
+    figures = [f"scores.{metric}.value:.{decimals}f" for metric, (_, decimals) in METRICS.items()]
+    figures += ["training.steps", "training.minutes:.1f", "training.final_loss:.4f"]
+    figures += ["training.dead_start_steps", "prediction_seconds:.0f"]
+    for run in row["name"]:
+        for part in records.rows(table, name=run, part=FOLD):
+            place = [name(row), str(part["seed"]), part["fold"], spans(part["held_out"])]
+            yield place + records.shown(part, *figures)
 
 
 def _figure(metric: str, value: float) -> str:
     return f"{value:.{METRICS[metric][1]}f}"
 
 
+def _values(row: Row, metric: str, field: str = "value") -> list[float]:
+    """One figure of each seed; empty if one lacks it. A test volume may have no labels."""
+    return values(records.where(row, reason=None), f"scores.{metric}.{field}")
+
+
 def _mean(row: Row, metric: str) -> str:
-    return mean(values(row, f"scores.{metric}.value"), METRICS[metric][1])
+    return mean(_values(row, metric), METRICS[metric][1])
 
 
 def _seeds(row: Row) -> str:

@@ -15,7 +15,7 @@ FIGURES = ("scores", "training", "metrics")
 RUN, HELD_OUT, FOLD, TEST_VOLUME = "run", "held-out slices", "fold", "test volume"
 """What a row's figures are of, in its column `part`. A run of the EM challenge has a row for all
 its held-out slices together, one for each fold, and one for the test volume; any other has one."""
-RUN_HEAD = ["record", "command", "settings and code", "hardware", "versions", "took", "training"]
+RUN_HEAD = ["record", "command", "settings and code", "hardware", "versions", "took"]
 VERSIONS = {"python": "Python", "torch": "torch", "numpy": "numpy"}
 
 
@@ -50,6 +50,8 @@ def _flat(figures: Mapping[str, Any], start: str = "") -> dict[str, Any]:
     for key, value in figures.items():
         nested = isinstance(value, Mapping)
         found |= _flat(value, f"{start}{key}.") if nested else {start + key: value}
+    if start == "training.":
+        found["training.minutes"] = found["training.seconds"] / 60
     return found
 
 
@@ -58,6 +60,14 @@ def where(table: pd.DataFrame, **equal: Any) -> pd.DataFrame:
     for column, value in equal.items():
         table = table.loc[[each == value for each in table[column]]]
     return table
+
+
+def rows(table: pd.DataFrame, **equal: Any) -> list[dict[str, Any]]:
+    """The same rows as mappings."""
+    return [
+        {str(key): value for key, value in row.items()}
+        for row in where(table, **equal).to_dict("records")
+    ]
 
 
 def values(table: pd.DataFrame, column: str) -> list[Any]:
@@ -114,7 +124,7 @@ def shown(run: Record, *columns: str, missing: str = "–") -> list[str]:
     return [missing if value is None else f"{value:{form}}" for value, form in found]
 
 
-def run_line(run: Record, training: str) -> list[str]:
+def run_line(run: Record) -> list[str]:
     """Of RUN_HEAD: what was typed, with which code, on what, and how long it took."""
     hardware, versions, memory = run["hardware"], run["versions"], run.get("peak_memory_gib")
     took = [f"wall time {run['wall_time_s'] / 60:.1f} min"]
@@ -129,7 +139,6 @@ def run_line(run: Record, training: str) -> list[str]:
         f"{', '.join(hardware['accelerators']) or 'none'}",
         ", ".join(f"{package} {versions[key]}" for key, package in VERSIONS.items()),
         ", ".join(took) + (f"; {plan_in_words(run['plan'])}" if run.get("plan") else ""),
-        training,
     ]
 
 

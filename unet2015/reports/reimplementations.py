@@ -78,7 +78,7 @@ def _section(system: System, runs: Sequence[Record]) -> dict[str, Any]:
             **meaning(system, own),
             "table": table,
             "deviations": dict.fromkeys(line for run in own for line in run["deviations"]),
-            "runs": [records.run_line(run, _training(run)) for run in own],
+            "runs": [_run(run) for run in own],
             "run_head": records.RUN_HEAD,
         }
     return {"system": system, "defects": defects, "presets": presets}
@@ -261,8 +261,10 @@ def _gain(system: System, published: Record, mended: Record) -> float:
     return round(after, 4) - round(before, 4)
 
 
-def _training(run: Record) -> str:
-    return (
-        f"{run['source']}; trained on {run['counts']['trained on']}, honest figures of "
-        f"{run['counts']['scored']}; {run['training.steps']} steps"
-    )
+def _run(run: Record) -> list[str]:
+    counts = run["counts"]
+    return [
+        *records.run_line(run),
+        f"{run['source']}; trained on {counts['trained on']}, honest figures of {counts['scored']}",
+        *records.shown(run, "training.steps", "training.minutes:.1f"),
+    ]
