@@ -37,7 +37,7 @@ from unet2015.data.isbi2012 import load_isbi2012
 from unet2015.data.phantom import phantom_stack
 from unet2015.inference.instances import InstanceConfig
 from unet2015.model import valid_output_size
-from unet2015.reports.ablation_tables import write_ablations
+from unet2015.reports.ablations import write_ablations
 from unet2015.reports.statistics import BASELINE, FINISHED, refuse_other_data
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder

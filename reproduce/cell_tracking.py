@@ -32,7 +32,7 @@ from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_tracking
 from unet2015.inference.instances import InstanceConfig
-from unet2015.reports.cell_tracking_tables import PRESETS, write_cell_tracking
+from unet2015.reports.cell_tracking import PRESETS, write_cell_tracking
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder, write_text
 from unet2015.runtime.record import (
@@ -250,7 +250,7 @@ def main(options: Options) -> None:
         estimate = options.preset == "paper" and not plan and number == 0
         reproduce(options, *part, plan=plan, estimate=estimate)
     if distributed.is_writer():
-        pages = write_cell_tracking(options.results / "runs", options.results)
+        pages = write_cell_tracking(options.results)
         print("\ntables: " + ", ".join(map(str, pages)))
 
 

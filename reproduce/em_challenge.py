@@ -30,8 +30,7 @@ from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.metrics import challenge_scores
-from unet2015.reports import tables
-from unet2015.reports.tables import PRESETS
+from unet2015.reports.em_challenge import PRESETS, claimed_row, row_of, write_em_challenge
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder, write_text
 from unet2015.runtime.record import (
@@ -240,11 +239,13 @@ def main(options: Options) -> None:
         write_text(mark, record.name)
         print(f"record: {record}")
         # README.md shows pictures of what its table shows, and of nothing else
-        shown = tables.claimed_row(read_records(records, "em_challenge"), options.preset)
-        if options.seed == 0 and shown is not None and shown.newest["name"] == record.stem:
+        shown = claimed_row(read_records(records, "em_challenge"), options.preset)
+        if options.seed == 0 and shown is not None and record.stem in set(shown["name"]):
             em.publish(folder / f"fold{folds[-1]}", options.results, options.preset, stack)
-    pages = tables.write_tables(records, options.results)
-    print("tables: " + ", ".join(map(str, pages)))
+    # README.md is tracked and says what the repository claims: tables.py alone writes it
+    pages = write_em_challenge(options.results)
+    print("pages: " + ", ".join(map(str, pages)))
+    print("\n" + row_of(read_records(records, "em_challenge"), Path(mark.read_text()).stem))
 
 
 def defaults(*, preset: Preset = "quick") -> dict[str, Any]:

@@ -22,7 +22,7 @@ from experiments import reimplementations
 from unet2015.cli.options import FLAT, parse_options
 from unet2015.cli.run import run_command
 from unet2015.config import config_hash, differences
-from unet2015.reports.reimplementation_tables import write_reimplementations
+from unet2015.reports.reimplementations import write_reimplementations
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder, write_text
 from unet2015.runtime.record import (
@@ -205,7 +205,7 @@ def main(options: Options) -> None:
             print(f"complete already: {records / note.read_text()}; remove {folder} to run again")
         else:
             run(options, name, system, arm, folder, plan)
-    pages = write_reimplementations(records, options.results, reimplementations.systems())
+    pages = write_reimplementations(options.results, reimplementations.systems())
     print("\ntables: " + ", ".join(map(str, pages)))
 
 

@@ -1,43 +1,52 @@
-"""Every table of results/, and the one in README.md, from the records in results/ alone.
+"""Every page of results/, and the tables in README.md, from the records in results/ alone.
 
     python reproduce/tables.py
 
 Nothing is computed anew and nothing is typed: a page changes only if a record was added. A test
-regenerates the pages and compares them byte for byte with those committed.
+regenerates the pages and compares them byte for byte with those committed. A run writes the page of
+its experiment too, but README.md changes here only: it says what the repository claims, which is
+decided when a record is committed and not by whoever tries the commands.
 """
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from experiments import reimplementations
-from unet2015.benchmarks.pages import write_pages
+from unet2015.benchmarks.pages import read_benchmarks, summary, write_benchmarks_page
 from unet2015.cli.options import parse_options
 from unet2015.cli.run import run_command
-from unet2015.reports.ablation_tables import write_ablations
-from unet2015.reports.cell_tracking_tables import write_cell_tracking
-from unet2015.reports.reimplementation_tables import write_reimplementations
-from unet2015.reports.tables import write_tables
+from unet2015.reports import em_challenge
+from unet2015.reports.ablations import write_ablations
+from unet2015.reports.cell_tracking import write_cell_tracking
+from unet2015.reports.pages import write_readme
+from unet2015.reports.reimplementations import write_reimplementations
+from unet2015.runtime.record import read_records
 
 
 @dataclass(frozen=True)
 class Options:
-    """Write the tables of results/ from the records in results/runs."""
+    """Write the pages of results/ and the tables of README.md from the records in results/."""
 
     _: KW_ONLY
     results: Path = Path(__file__).resolve().parents[1] / "results"
-    """Folder of the pages, with the records in its folder runs."""
+    """Folder of the pages, with the records in its folder runs; README.md lies beside it."""
 
 
 def main(options: Options) -> None:
-    runs = options.results / "runs"
+    results = options.results
+    tables = {
+        "em_challenge": em_challenge.summary(read_records(results / "runs", "em_challenge")),
+        "benchmarks": summary(read_benchmarks(results)),
+    }
     pages = [
-        *write_tables(runs, options.results),
-        *write_ablations(options.results),
-        *write_cell_tracking(runs, options.results),
-        *write_reimplementations(runs, options.results, reimplementations.systems()),
-        *write_pages(options.results),
+        *write_readme(results.resolve().parent / "README.md", tables),
+        *em_challenge.write_em_challenge(results),
+        *write_ablations(results),
+        *write_cell_tracking(results),
+        *write_reimplementations(results, reimplementations.systems()),
+        *write_benchmarks_page(results),
     ]
-    for path in dict.fromkeys(pages):
+    for path in pages:
         print(path)
 
 

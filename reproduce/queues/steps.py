@@ -8,7 +8,7 @@ So that another seed, and another precision, have the steps that --minutes plann
 import sys
 from pathlib import Path
 
-from unet2015.reports.tables import PRESETS
+from unet2015.reports.em_challenge import PRESETS
 from unet2015.runtime.record import read_records
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -9,7 +9,7 @@ import pytest
 from tests.commands import run
 from unet2015 import benchmarks
 from unet2015.benchmarks import pipeline, predict, train
-from unet2015.benchmarks.pages import README_START, benchmarks_page, summary, write_pages
+from unet2015.benchmarks.pages import page, read_benchmarks, summary, write_benchmarks_page
 from unet2015.benchmarks.timing import (
     Benchmark,
     Timed,
@@ -118,33 +118,31 @@ def record_of(part: str, device: str = "cpu") -> dict:
     return benchmark_record(part, device, Benchmark([ROW], ["a note"]))
 
 
-def test_the_pages_come_from_the_records(tmp_path):
-    (tmp_path / "README.md").write_text(f"a\n{README_START}\nold\n<!-- /results -->\nb\n")
-    results = tmp_path / "results"
-    write_benchmark(results / "benchmarks" / "train_cpu.json", record_of("train"))
-    pages = write_pages(results)
-    text = (results / "benchmarks.md").read_text()
-    for words in ("500 ms", "2.00 s", "4.0 ×", "25%", "a plain one; once", "a note"):
+def test_the_page_and_the_table_come_from_the_records(tmp_path):
+    write_benchmark(tmp_path / "benchmarks" / "train_cpu.json", record_of("train"))
+    (path,) = write_benchmarks_page(tmp_path)
+    text = path.read_text()
+    for words in ("500 ms", "2.00 s", "4.0 ×", "25%", "a plain one; once", "- a note"):
         assert words in text
     assert "## train" in text
     assert "On cuda: not run." in text
-    readme = (tmp_path / "README.md").read_text()
-    assert "old" not in readme
-    assert "| a step | 500 ms | 2.00 s | 4.0 × | a plain one |" in readme
-    before = [page.read_bytes() for page in pages]
-    assert [page.read_bytes() for page in write_pages(results)] == before
+    assert "| a step | 500 ms | 2.00 s | 4.0 × | a plain one |" in summary(
+        read_benchmarks(tmp_path)
+    )
+    before = path.read_bytes()
+    assert write_benchmarks_page(tmp_path)[0].read_bytes() == before
 
 
 def test_nothing_run_says_so():
     assert "No benchmark was run" in summary([])
-    assert benchmarks_page([]).count("not run") == 7
+    assert page([]).count("not run") == 7
 
 
 def test_a_file_that_is_no_benchmark_is_named(tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "x.json").write_text(json.dumps({"experiment": "em_challenge"}))
     with pytest.raises(ValueError, match=r"x\.json"):
-        write_pages(tmp_path)
+        write_benchmarks_page(tmp_path)
     assert not (tmp_path / "benchmarks.md").exists()
 
 

@@ -11,8 +11,7 @@ import pytest
 from tests.benchmarks.test_benchmarks import ROW, TINY
 from unet2015 import benchmarks
 from unet2015.augmentation.deformation import random_displacement
-from unet2015.benchmarks import cuda, peers
-from unet2015.benchmarks.pages import benchmarks_page
+from unet2015.benchmarks import cuda, pages, peers
 from unet2015.benchmarks.timing import Benchmark, Timed, benchmark_record
 
 
@@ -103,7 +102,7 @@ def test_monai_itself():
 
 
 def test_the_gpu_s_rows_are_named_where_they_were_not_run():
-    page = benchmarks_page([])
+    page = pages.page([])
     (line,) = [text for text in page.splitlines() if text.startswith("On cuda: not run: ")]
     assert line.count("training step, ") == 12
     for work in cuda.WORKS:
@@ -114,7 +113,7 @@ def test_rows_that_a_cut_off_benchmark_lacks_are_named():
     first, second, *others = cuda.WORKS
     found = Benchmark([Timed(first, 1.0)], [f"{second}: not run: too large"])
     record = benchmark_record("train", "cuda:1", found)
-    assert f"- not run: {'; '.join(others)}\n" in benchmarks_page([record])
+    assert f"- not run: {'; '.join(others)}\n" in pages.page([record])
 
 
 def test_the_gpu_s_benchmark_measures_what_the_device_has():

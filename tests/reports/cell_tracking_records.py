@@ -1,4 +1,4 @@
-"""Made-up records of the cell tracking sets, and the lines of the page made from them."""
+"""Made-up records of the cell tracking sets, as their script writes them."""
 
 from typing import Any
 
@@ -52,12 +52,3 @@ def with_cores(seg: float, argmax: float | None, **fields: Any) -> dict[str, Any
     if argmax is not None:
         made["scores"]["seg_of_argmax"] = argmax
     return made
-
-
-def lines(page: str, *words: str) -> list[list[str]]:
-    """The cells of all table lines that have these words."""
-    return [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in page.splitlines()
-        if line.startswith("|") and all(word in line for word in words)
-    ]

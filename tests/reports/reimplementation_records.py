@@ -35,7 +35,7 @@ def record(arm: str = "published", dice: float = 0.7456, **fields: Any) -> dict[
         "commit": "f" * 40,
         "dirty": False,
         "hardware": CPU,
-        "versions": {"python": "3.11"},
+        "versions": {"python": "3.11", "torch": "2.13", "numpy": "2.4"},
         "wall_time_s": 150.0,
         "command": "python reproduce/reimplementations.py",
         "deviations": ["12 epochs (published: 50)"],
@@ -48,15 +48,6 @@ def record(arm: str = "published", dice: float = 0.7456, **fields: Any) -> dict[
 def section(page: str, system: str = "lgg_mri") -> str:
     (found,) = [part for part in page.split("\n## ") if f"\n`{system}`, after" in part]
     return found
-
-
-def lines(page: str, *words: str) -> list[list[str]]:
-    """The cells of all table lines that have these words."""
-    return [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in page.splitlines()
-        if line.startswith("|") and all(word in line for word in words)
-    ]
 
 
 def paragraph(page: str) -> str:

@@ -102,7 +102,7 @@ def test_another_commit_is_named_and_other_data_are_refused_before_anything_runs
     more = (*few, "no_dropout")
     assert run_tiny(tmp_path, *more) == 0
     page = (tmp_path / "results" / "ablations_phantom.md").read_text()
-    assert "Code: commit aaaaaaaaaaaa: 2 run(s); commit bbbbbbbbbbbb: 1 run(s)." in page
+    assert "- code: commit aaaaaaaaaaaa: 2 run(s); commit bbbbbbbbbbbb: 1 run(s)\n" in page
     other = replace(SMALL, hashes={"train-volume.tif": "00"})
     monkeypatch.setattr(phantom, "phantom_stack", lambda seed: other)
     capsys.readouterr()

@@ -49,8 +49,12 @@ def run_tiny(folder: Path, *arguments: object) -> int:
 
 
 def test_one_command_trains_predicts_scores_and_tabulates(tmp_path, capsys):
+    readme = "<!-- results:em_challenge -->\nof the repository\n<!-- /results -->\n"
+    (tmp_path / "README.md").write_text(readme)
     assert run_tiny(tmp_path) == 0
+    assert (tmp_path / "README.md").read_text() == readme
     out = capsys.readouterr().out
+    assert "\n| ours, `quick, changed` (" in out
     assert "PHANTOM" in out
     assert "NOT the ISBI 2012 EM stack" in out
     (record,) = records_in(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from unet2015.reports.tables import markdown_table
+from unet2015.reports import pages
 from unet2015.runtime.atomic import write_text
 from unet2015.runtime.record import code_version, command_line, hardware, versions
 
@@ -92,7 +92,7 @@ def as_markdown(rows: Sequence[Timed]) -> str:
         ratio = "" if row.ratio is None else f"{row.ratio:.1f} ×"
         remarks = "; ".join(part for part in (row.plain, row.remark) if part)
         lines.append([row.work, ours, plain, ratio, share, remarks])
-    return markdown_table(head, lines)
+    return pages.table(lines, head)
 
 
 def in_words(seconds: float) -> str:

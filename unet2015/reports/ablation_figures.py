@@ -67,7 +67,7 @@ def _differences(section: Section, path: Path) -> None:
                 for arm in section.arms
                 for difference in arm.differences
                 if difference.metric == metric
-                for value in difference.values
+                for value in difference.pairs.values()
             ],
             columns=["arm", "value"],
         )
@@ -120,7 +120,7 @@ def _curves(section: Section, path: Path) -> None:
 
 
 def _draw_runs(ax: Axes, arm: Arm, colour: str) -> None:
-    for run in arm.runs:
-        if run["curve"] is not None:
-            table = pd.DataFrame(run["curve"])
+    for curve in arm.runs["curve"]:
+        if curve is not None:
+            table = pd.DataFrame(curve)
             sns.lineplot(table, x="step", y="loss", color=colour, linewidth=1.2, ax=ax)

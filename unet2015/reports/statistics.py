@@ -6,20 +6,18 @@ trained on sequence 01 and scored on 02, 2 the other way round. Nothing is train
 """
 
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import DegenerateDataWarning, bootstrap
 
 from unet2015.data.cell_tracking import RELEASES
-from unet2015.reports.words import commit_in_words
+from unet2015.reports import records
+from unet2015.reports.records import Record
 from unet2015.training.history import DEAD_START_AFTER_STEPS
-
-Record = Mapping[str, Any]
 
 BASELINE = "baseline"
 """The name of the arm that all others are compared with."""
@@ -72,25 +70,19 @@ class Difference:
     """An arm's differences from the baseline in one metric, one for each (fold, seed)."""
 
     metric: str
-    pairs: tuple[tuple[int, int], ...]
-    values: tuple[float, ...]
+    pairs: Mapping[tuple[int, int], float]
+    """(fold, seed) → arm − baseline."""
     interval: Interval
 
     @property
     def mean(self) -> float | None:
-        return fmean(self.values) if self.values else None
-
-    @property
-    def better(self) -> int:
-        """Pairs in which the arm is better than the baseline."""
-        return sum(value * METRICS[self.metric][2] > 0 for value in self.values)
+        return fmean(self.pairs.values()) if self.pairs else None
 
     @property
     def verdict(self) -> str:
         """'better' or 'worse' where the interval excludes zero, else 'open'."""
-        if not self.interval.excludes_zero:
+        if self.mean is None or not self.interval.excludes_zero:
             return "open"
-        assert self.mean is not None
         return "better" if self.mean * METRICS[self.metric][2] > 0 else "worse"
 
 
@@ -99,31 +91,22 @@ class Arm:
     """All runs of one arm in a section."""
 
     name: str
-    runs: tuple[Record, ...]
-    """The newest record of each (fold, seed), in this order."""
+    runs: pd.DataFrame
+    """The newest of each (fold, seed), in this order."""
     differences: tuple[Difference, ...]
     """One per metric; empty for the baseline."""
 
-    @property
-    def question(self) -> str:
-        return str(self.runs[0]["question"])
-
     def count(self, outcome: str) -> int:
-        return sum(run["outcome"] == outcome for run in self.runs)
+        return len(records.where(self.runs, outcome=outcome))
 
     @property
     def dead_starts(self) -> int:
-        return sum(map(dead_start, self.runs))
-
-    def scores(self, metric: str) -> list[float]:
-        """The metric of each finished run that has it."""
-        found = [score(run, metric) for run in self.runs]
-        return [value for value in found if value is not None]
+        return sum(map(dead_start, self.runs.to_dict("records")))
 
     @property
     def pairs(self) -> int:
         """(fold, seed) with which both the arm and the baseline finished."""
-        return max((len(difference.values) for difference in self.differences), default=0)
+        return max((len(difference.pairs) for difference in self.differences), default=0)
 
 
 @dataclass(frozen=True)
@@ -137,17 +120,8 @@ class Section:
     baseline: Arm
     arms: tuple[Arm, ...]
 
-    @property
-    def runs(self) -> list[Record]:
-        return [run for arm in (self.baseline, *self.arms) for run in arm.runs]
 
-    @property
-    def commits(self) -> dict[str, int]:
-        """How many of the runs each commit has made, by its name in words."""
-        return dict(sorted(Counter(map(commit_in_words, self.runs)).items()))
-
-
-def sections(records: Sequence[Record]) -> list[Section]:
+def sections(found: Sequence[Record]) -> list[Section]:
     """The records of ablations, sorted into sections of arms that may be compared.
 
     Of several records of one arm, fold and seed the newest counts. Presets in the order quick,
@@ -155,34 +129,26 @@ def sections(records: Sequence[Record]) -> list[Section]:
     baseline record, and for a section of different data. Its commits may differ, since a set of
     runs may take weeks; the page names them.
     """
-    groups: dict[tuple[str, str, str, str], dict[tuple[str, int, int], Record]] = {}
-    for record in sorted(records, key=_age):
-        key = (record["preset"], record["dataset"], record["baseline_hash"])
-        group = groups.setdefault((*key, record["scores_protocol"]), {})
-        group[record["arm"], record["fold"], record["seed"]] = record
-    found = [_section(key, list(group.values())) for key, group in groups.items()]
-    for section in found:
-        if (count := data_sets(section.runs)) > 1:
-            raise ValueError(
-                f"ablations on {section.dataset}, preset {section.preset}: records of one table "
-                f"are of different data ({count} sets of hashes); move those of the data that are "
-                "not meant out of results/runs"
-            )
-    found.sort(key=lambda section: max(map(_age, section.runs)), reverse=True)
-    return sorted(found, key=lambda section: _preset_order(section.preset))
+    one_table = ("preset", "dataset", "baseline_hash", "scores_protocol")
+    table = records.tidy(found)
+    if not table.empty:
+        table = records.newest(table, *one_table, "arm", "fold", "seed")
+    groups = records.groups(table, *one_table)
+    groups.sort(key=lambda group: records.preset_order(group["preset"].iloc[0]))
+    return [_section(group, *group[list(one_table)].iloc[0]) for group in groups]
 
 
-def data_sets(runs: Sequence[Record]) -> int:
+def data_sets(hashes: Iterable[Mapping[str, str]]) -> int:
     """On how many different data, by their hashes, runs were made.
 
-    >>> data_sets([{"data_hashes": {"a.tif": "00"}}, {"data_hashes": {"a.tif": "ff"}}])
+    >>> data_sets([{"a.tif": "00"}, {"a.tif": "ff"}])
     2
     """
-    return len({tuple(sorted(run["data_hashes"].items())) for run in runs})
+    return len({tuple(sorted(each.items())) for each in hashes})
 
 
 def refuse_other_data(
-    records: Sequence[Record], hashes: Mapping[str, str], table: tuple[str, str, str]
+    found: Sequence[Record], hashes: Mapping[str, str], table: tuple[str, str, str]
 ) -> None:
     """Refuse, before a run, what its table would refuse after it: see `sections`.
 
@@ -190,64 +156,60 @@ def refuse_other_data(
     Raises ValueError naming the table.
     """
     keys = ("preset", "dataset", "baseline_hash")
-    old = [record for record in records if tuple(record[key] for key in keys) == table]
-    if data_sets([*old, {"data_hashes": hashes}]) > 1:
+    old = [r["data_hashes"] for r in found if tuple(r[key] for key in keys) == table]
+    if data_sets([*old, hashes]) > 1:
         raise ValueError(
             f"records of preset {table[0]} on {table[1]} are there that were made on other data; "
             "move them out of results/runs, or give another --results"
         )
 
 
-def _age(record: Record) -> tuple[str, str]:
-    return record["started"], record["name"]
-
-
-def _preset_order(preset: str) -> tuple[int, str]:
-    return {"quick": 0, "paper": 1}.get(preset, 2), preset
-
-
-def _section(key: tuple[str, str, str, str], records: Sequence[Record]) -> Section:
-    by_arm: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: (record["fold"], record["seed"])):
-        by_arm.setdefault(record["arm"], []).append(record)
+def _section(
+    table: pd.DataFrame, preset: str, dataset: str, baseline_hash: str, protocol: str
+) -> Section:
+    where = f"ablations on {dataset}, preset {preset}"
+    if (count := data_sets(table["data_hashes"])) > 1:
+        raise ValueError(
+            f"{where}: records of one table are of different data ({count} sets of hashes); move "
+            "those of the data that are not meant out of results/runs"
+        )
+    table = table.sort_values(["arm", "fold", "seed"])
+    by_arm = {name: records.where(table, arm=name) for name in dict.fromkeys(table["arm"])}
     if BASELINE not in by_arm:
         raise ValueError(
-            f"ablations on {key[1]}, preset {key[0]}: no baseline record for "
-            f"{', '.join(sorted(by_arm))} (baseline {key[2]}); run python reproduce/ablations.py, "
-            "which runs the baseline too"
+            f"{where}: no baseline record for {', '.join(by_arm)} (baseline {baseline_hash}); run "
+            "python reproduce/ablations.py, which runs the baseline too"
         )
     base = by_arm.pop(BASELINE)
     arms = [
-        Arm(name, tuple(runs), tuple(difference(runs, base, m) for m in metrics_of(key[1])))
-        for name, runs in sorted(by_arm.items())
+        Arm(name, runs, tuple(difference(runs, base, m) for m in metrics_of(dataset)))
+        for name, runs in by_arm.items()
     ]
-    return Section(*key, baseline=Arm(BASELINE, tuple(base), ()), arms=tuple(arms))
+    return Section(preset, dataset, baseline_hash, protocol, Arm(BASELINE, base, ()), tuple(arms))
 
 
-def score(run: Record, metric: str) -> float | None:
-    """One figure of a run; None if it did not finish or no threshold qualified."""
-    return run["scores"][metric]["value"] if run["outcome"] == FINISHED else None
+def scores(runs: pd.DataFrame, metric: str) -> dict[tuple[int, int], float]:
+    """(fold, seed) → one figure of each run that finished and has it."""
+    return {
+        (run["fold"], run["seed"]): run[column]
+        for run in runs.to_dict("records")
+        if run["outcome"] == FINISHED and run[column := f"scores.{metric}.value"] is not None
+    }
 
 
 def dead_start(run: Record) -> bool:
     """Whether a run predicted one class only for DEAD_START_AFTER_STEPS steps, or to its end."""
-    training = run["training"]
-    if training is None:
+    steps = run.get("training.steps")
+    if steps is None:
         return False
-    return training["dead_start_steps"] >= min(DEAD_START_AFTER_STEPS, training["steps"])
+    return run["training.dead_start_steps"] >= min(DEAD_START_AFTER_STEPS, steps)
 
 
-def difference(runs: Sequence[Record], baseline: Sequence[Record], metric: str) -> Difference:
+def difference(runs: pd.DataFrame, baseline: pd.DataFrame, metric: str) -> Difference:
     """The paired differences arm − baseline in one metric, by (fold, seed)."""
-    before = {(run["fold"], run["seed"]): score(run, metric) for run in baseline}
-    pairs, values = [], []
-    for run in runs:
-        pair = (run["fold"], run["seed"])
-        ours, theirs = score(run, metric), before.get(pair)
-        if ours is not None and theirs is not None:
-            pairs.append(pair)
-            values.append(ours - theirs)
-    return Difference(metric, tuple(pairs), tuple(values), interval(values))
+    ours, theirs = scores(runs, metric), scores(baseline, metric)
+    pairs = {pair: ours[pair] - theirs[pair] for pair in ours if pair in theirs}
+    return Difference(metric, pairs, interval(list(pairs.values())))
 
 
 def interval(values: Sequence[float], *, seed: int = BOOTSTRAP_SEED) -> Interval:

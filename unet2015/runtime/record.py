@@ -66,7 +66,7 @@ REQUIRED = {
 _GIB = 2**30
 _COMPUTES = ("experiments", "unet2015/")
 _SHOWS = ("reports", "benchmarks", "cli", "__main__.py")
-_WRITTEN_BY_RUNS = (":(exclude)results", ":(exclude)README.md")
+_NOT_CODE = (":(exclude)results", ":(exclude)README.md")
 
 
 def provenance(
@@ -110,15 +110,14 @@ def code_version(repository: Path = REPOSITORY) -> dict[str, Any]:
     same. Where the code does not lie in its
     own git repository, as in a copy that was sent to a cluster, the commit is what the environment
     variable UNET2015_COMMIT says (ValueError if that is none), and the others are None: not known.
-    Records, tables and README.md do not count as changes: runs write them, and nothing computes
-    from them.
+    Records, pages and README.md do not count as changes: nothing computes from them.
     """
     top = _git(repository, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != repository.resolve():
         return {"commit": _told_commit(), "code_tree": None, "dirty": None}
     listed = (_git(repository, "ls-tree", "HEAD", "--", *_COMPUTES) or "").splitlines()
     trees = "\n".join(line for line in listed if not line.endswith(_SHOWS))
-    changes = _git(repository, "status", "--porcelain", "--", ".", *_WRITTEN_BY_RUNS)
+    changes = _git(repository, "status", "--porcelain", "--", ".", *_NOT_CODE)
     return {
         "commit": _git(repository, "rev-parse", "--verify", "--quiet", "HEAD"),
         "code_tree": hashlib.sha256(trees.encode()).hexdigest()[:12] if trees else None,

@@ -273,7 +273,8 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[Any]:
         except (OSError, ValueError) as error:  # a timeout is an OSError
             raise ConnectionError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there "
-                f"({str(error).splitlines()[0]}); start one with `dask scheduler`, or use --processes"
+                f"({str(error).splitlines()[0]}); start one with `dask scheduler`, or take "
+                "--processes"
             ) from error
         with client:
             yield client

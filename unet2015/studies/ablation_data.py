@@ -16,7 +16,7 @@ from unet2015.data.cell_tracking import RELEASES, SEQUENCES, CellTracking
 from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.inference.instances import InstanceConfig, instances_of
 from unet2015.metrics import challenge_scores
-from unet2015.reports import cell_tracking_tables
+from unet2015.reports.cell_tracking import PRESETS as CELL_PRESETS
 from unet2015.studies import cell_tracking, em
 from unet2015.studies.budget import Measured
 from unet2015.training.checkpoint import Checkpoint
@@ -174,7 +174,7 @@ _EM = DataSet(
     measure=_measure_em,
 )
 _CELLS = DataSet(
-    bases=cell_tracking_tables.PRESETS,
+    bases=CELL_PRESETS,
     folds=(1, 2),
     fold_limits=(1, 2),
     about=_about_cells,

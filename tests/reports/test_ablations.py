@@ -1,62 +1,53 @@
-"""The page and the figures of the ablations: every number in a paragraph stands in the table."""
+"""The page and the figures of the ablations."""
 
 import re
 
 import pytest
 
 from tests.reports.ablation_records import ablation_record, grid
-from unet2015.reports.ablation_tables import (
-    ablations_page,
-    difference_table,
-    evidence,
-    write_ablations,
-)
-from unet2015.reports.statistics import sections
+from unet2015.reports.ablations import difference_line, evidence, mostly, write_ablations
+from unet2015.reports.ablations import page as ablations_page
+from unet2015.reports.statistics import METRICS, sections
 from unet2015.runtime.record import write_record
-
-NUMBER = re.compile(r"(?<![\w^])[+-]?\d+(?:\.\d+)?")
-
 
 HELA, U373 = "DIC-C2DH-HeLa", "PhC-C2DH-U373"
 
 
-def page(records, **options):
-    return ablations_page(sections(records, **options))
+def page(records):
+    return ablations_page(sections(records))
 
 
 @pytest.mark.parametrize("dataset", ["isbi2012", HELA])
-@pytest.mark.parametrize("outcome", ["finished", "diverged", "failed"])
-def test_every_number_in_a_paragraph_is_a_cell_of_the_arms_row(outcome, dataset):
-    records = grid(("gelu", "silu", "no_border_weight"), dataset=dataset)
-    records.append(ablation_record("silu", 0, 0, outcome=outcome, dataset=dataset))
-    records.append(ablation_record("pysilu", 1, 0, outcome=outcome, dataset=dataset))
-    (section,) = sections(records)
-    rows = difference_table(section.arms).splitlines()
-    quoted = 0
+def test_bold_only_where_the_interval_excludes_zero_and_the_verdict_says_the_same(dataset):
+    (section,) = sections(grid(("gelu", "silu"), dataset=dataset))
+    signs = ""
     for arm in section.arms:
-        (row,) = (line for line in rows if line.startswith(f"| `{arm.name}` |"))
-        numbers = NUMBER.findall(evidence(arm))
-        quoted += len(numbers)
-        assert set(numbers) <= set(NUMBER.findall(row))
-    assert quoted > 30
+        told = evidence(arm)
+        for cell, difference in zip(difference_line(arm)[7:], arm.differences, strict=True):
+            assert ("**" in cell) is difference.interval.excludes_zero
+            assert f"{difference.mean:+.4f}"[:6] in cell
+            assert METRICS[difference.metric][0] in told[difference.verdict]
+            signs += cell[:3]
+    assert "**" in signs
+    (few,) = sections(grid(("gelu",), seeds=(0,)))[0].arms
+    assert "**" not in "".join(difference_line(few))
+    assert "no interval" in difference_line(few)[-1]
 
 
-def test_bold_only_where_the_interval_excludes_zero():
-    (section,) = sections(grid(("gelu", "silu")))
-    cells = [
-        (cell, difference)
-        for arm, line in zip(
-            section.arms, difference_table(section.arms).splitlines()[2:], strict=True
-        )
-        for cell, difference in zip(line.split("|")[8:-1], arm.differences, strict=True)
-    ]
-    assert len(cells) == 12
-    for cell, difference in cells:
-        assert ("**" in cell) is difference.interval.excludes_zero
-        assert f"{difference.mean:+.4f}"[:6] in cell
-    few = sections(grid(("gelu",), seeds=(0,)))[0].arms
-    assert "**" not in difference_table(few)
-    assert "no interval" in difference_table(few)
+def test_an_arm_is_called_better_where_half_of_the_metrics_are_and_none_is_worse():
+    arms = ("worse", "better", "mixed")
+    records = [ablation_record("baseline", 1, s, rand=0.3) for s in range(4)]
+    for arm, change in zip(arms, (0.1, -0.1, -0.1), strict=True):
+        records += [ablation_record(arm, 1, s, rand=0.3 + change - 0.01 * s) for s in range(4)]
+    for record in records[-4:]:
+        record["scores"]["rand_error"]["value"] += 0.3
+    (section,) = sections(records)
+    found = {arm.name: arm for arm in section.arms}
+    assert [name for name in arms if mostly(found[name], "better", "worse")] == ["better"]
+    assert [name for name in arms if mostly(found[name], "worse", "better")] == ["worse"]
+    assert "these runs show `worse` worse than the baseline and `better` better." in page(records)
+    alone = page(records[:4] + records[-4:])
+    assert "no arm is shown worse than the baseline and none better." in alone
 
 
 def test_counts_and_reasons_are_shown():
@@ -67,14 +58,16 @@ def test_counts_and_reasons_are_shown():
     assert "| `gelu` | 4 | 3 | 1 | 0 | 1 | 3 |" in text
     assert "diverged: the loss is nan" in text
     assert "Of 4 runs 1 diverged. Of 4 runs 1 had a dead start." in text
+    none = page([*grid(()), ablation_record("gelu", 1, 0, outcome="failed")])
+    assert "No pair of runs to compare: 0 of 1 finished. Of 1 runs 1 failed." in none
 
 
 def test_every_preset_has_its_section_and_says_not_run():
     text = page(grid(("gelu",)))
     assert "## Preset `quick`, baseline 000000000000" in text
     assert "## Preset `paper`\n\nnot run" in text
-    assert "not run" in page([])
-    assert "3 channels" not in text
+    assert page([]).count("\n\nnot run\n") == 2
+    assert "No arm was run." in page(grid(()))
 
 
 def test_the_phantom_has_a_page_of_its_own(tmp_path):
@@ -118,10 +111,14 @@ def test_each_cell_tracking_set_has_a_page_and_figures_of_its_own(tmp_path):
     assert U373 not in text
 
 
-def test_the_commits_of_a_section_are_named():
+def test_the_commits_of_a_section_may_differ_and_are_named():
     records = grid(("gelu",))
     records[0]["commit"] = "b" * 40
-    words = f"Code: commit aaaaaaaaaaaa: {len(records) - 1} run(s); commit bbbbbbbbbbbb: 1 run(s)."
+    records[1]["dirty"] = True
+    words = (
+        f"- code: commit aaaaaaaaaaaa: {len(records) - 2} run(s); commit aaaaaaaaaaaa, with "
+        "uncommitted changes: 1 run(s); commit bbbbbbbbbbbb: 1 run(s)\n"
+    )
     assert words in page(records)
 
 
