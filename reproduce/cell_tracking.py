@@ -21,7 +21,6 @@ no picture of them leaves runs/.
 import time
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -34,17 +33,11 @@ from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_track
 from unet2015.inference.instances import InstanceConfig
 from unet2015.reports.cell_tracking import PRESETS, write_cell_tracking
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import writable_folder, write_text
-from unet2015.runtime.record import (
-    code_version,
-    command_line,
-    peak_memory_gib,
-    provenance,
-    write_record,
-)
+from unet2015.runtime.atomic import writable_folder
 from unet2015.studies import cell_tracking
 from unet2015.studies.budget import Budget, Cost, planned
 from unet2015.studies.cell_tracking_figures import draw
+from unet2015.studies.session import Session, complete_already
 from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -167,8 +160,7 @@ def run(
     estimate: bool,
 ) -> None:
     """One data set and direction, from training to the record."""
-    began, started, code = time.monotonic(), datetime.now(UTC), code_version()
-    resumed, records = folder.exists(), options.results / "runs"
+    session, resumed = Session.begin(), folder.exists()
     direction = cell_tracking.run_direction(
         split,
         options.config,
@@ -185,20 +177,16 @@ def run(
     summary: dict[str, Any] = direction.summary()
     summary |= {"experiment": "cell_tracking", "preset": options.preset_in_record}
     summary |= {"dataset": data.name, "arm": options.arm}
-    origin = provenance(
+    paper = experiments.load(PRESETS["paper"])
+    record = session.leave_record(
+        summary | {"resumed": resumed} | plan,
+        options.results / "runs",
+        folder / mark(options),
         config=options.config,
         seed=options.seed,
         data_hashes=data.hashes,
-        command=command_line(),
-        started=started,
-        wall_time_s=time.monotonic() - began,
-        deviations=differences(options.config, experiments.load(PRESETS["paper"]))
-        + distributed.deviations(),
-        code=code,
+        deviations=differences(options.config, paper) + distributed.deviations(),
     )
-    session = {"peak_memory_gib": peak_memory_gib(), "resumed": resumed}
-    record = write_record(records, folder.name, summary | origin | session | plan)
-    write_text(folder / mark(options), record.name)
     found = summary["scores"]
     print(f"SEG {found['seg']:.4f}, IoU of the foreground {found['foreground_iou']:.4f}: {record}")
 
@@ -213,12 +201,9 @@ def reproduce(
 ) -> None:
     """One data set and direction; what is there already is not done again."""
     name = (options.preset, options.arm, data.name, split, options.seed, options.config)
-    folder, records = options.output / cell_tracking.run_name(*name), options.results / "runs"
-    note = folder / mark(options)
+    folder = options.output / cell_tracking.run_name(*name)
     print(f"\n{data.name}, trained on {split.train.name}, scored on {split.scored.name}")
-    if distributed.from_writer(lambda: note.exists() and (records / note.read_text()).is_file()):
-        print(f"complete already: {records / note.read_text()}; remove {folder} to run it again")
-    else:
+    if not complete_already(options.results / "runs", folder / mark(options)):
         run(options, data, split, folder, **about)
     if options.all_frames and distributed.is_writer():
         masks = cell_tracking.write_masks(

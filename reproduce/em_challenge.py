@@ -15,9 +15,7 @@ record in results/runs/; the page results/em_challenge.md with our row in the pa
 same command continues a run that was cut off, and does nothing twice.
 """
 
-import time
 from dataclasses import KW_ONLY, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -32,18 +30,12 @@ from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.metrics import challenge_scores
 from unet2015.reports.em_challenge import PRESETS, claimed_row, row_of, write_em_challenge
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import writable_folder, write_text
-from unet2015.runtime.record import (
-    code_version,
-    command_line,
-    peak_memory_gib,
-    provenance,
-    read_records,
-    write_record,
-)
+from unet2015.runtime.atomic import writable_folder
+from unet2015.runtime.record import read_records
 from unet2015.studies import em
 from unet2015.studies.budget import Budget, Cost, planned
 from unet2015.studies.run_folder import PROBABILITY
+from unet2015.studies.session import Session, complete_already
 from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -198,7 +190,7 @@ def check(options: Options) -> tuple[int, ...]:
 
 
 def main(options: Options) -> None:
-    began, started, code = time.monotonic(), datetime.now(UTC), code_version()
+    session = Session.begin()
     folds = check(options)
     if options.phantom and options.preset == "paper":
         raise ValueError("--phantom: preset paper runs on the real stack only; use --preset quick")
@@ -208,35 +200,25 @@ def main(options: Options) -> None:
     if options.submit and stack.test_images is None:
         raise ValueError("--submit: the data have no test-volume.tif")
     print(f"data: {stack.source}")
-    options, plan = with_planned_steps(options, stack, folds, began)
+    options, plan = with_planned_steps(options, stack, folds, session.began)
     name = em.run_name(options.preset, stack.name, options.seed, options.config)
     folder, records = options.output / name, options.results / "runs"
     mark = folder / f"record-{parts_tag(folds, options.submit)}.txt"
-    complete = distributed.from_writer(
-        lambda: mark.exists() and (records / mark.read_text()).is_file()
-    )
-    resumed = folder.exists()
+    resumed, complete = folder.exists(), complete_already(records, mark)
     results = {} if complete else run(options, stack, folds, folder)
     if not distributed.is_writer():
         return
-    if complete:
-        print(f"complete already: {records / mark.read_text()}; remove {folder} to run it again")
-    else:
-        origin = provenance(
+    if not complete:
+        paper = experiments.load("paper")
+        record = session.leave_record(
+            results | plan | {"resumed": resumed, "processes": distributed.count()},
+            records,
+            mark,
             config=options.config,
             seed=options.seed,
             data_hashes=stack.hashes,
-            command=command_line(),
-            started=started,
-            wall_time_s=time.monotonic() - began,
-            deviations=differences(options.config, experiments.load("paper"))
-            + distributed.deviations(),
-            code=code,
+            deviations=differences(options.config, paper) + distributed.deviations(),
         )
-        session = {"peak_memory_gib": peak_memory_gib(), "resumed": resumed}
-        session |= {"processes": distributed.count()}
-        record = write_record(records, name, results | origin | session | plan)
-        write_text(mark, record.name)
         print(f"record: {record}")
         # README.md shows pictures of what its table shows, and of nothing else
         shown = claimed_row(read_records(records, "em_challenge"), options.preset)

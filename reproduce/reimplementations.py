@@ -14,7 +14,6 @@ Most of the data may not be passed on: no picture of them leaves the machine.
 import difflib
 import time
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,16 +23,10 @@ from unet2015.cli.run import run_command
 from unet2015.config import config_hash, differences
 from unet2015.reports.reimplementations import write_reimplementations
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import writable_folder, write_text
-from unet2015.runtime.record import (
-    code_version,
-    command_line,
-    peak_memory_gib,
-    provenance,
-    write_record,
-)
+from unet2015.runtime.atomic import writable_folder
 from unet2015.studies.budget import Budget, Cost, planned_share
 from unet2015.studies.reimplementation import Arm, System, measure_arm, run_arm, run_name, shortened
+from unet2015.studies.session import Session, complete_already
 from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -144,7 +137,7 @@ def run(
     options: Options, name: str, system: System, arm: Arm, folder: Path, plan: dict[str, Any]
 ) -> None:
     """One arm, from training to the record."""
-    began, started, code = time.monotonic(), datetime.now(UTC), code_version()
+    session = Session.begin()
     summary, config, task = run_arm(
         arm,
         folder,
@@ -157,25 +150,17 @@ def run(
     published = {found.name: found for found in system.arms("published")}[arm.name]
     summary |= {"experiment": "reimplementation", "system": name, "arm": arm.name}
     summary["preset"] = options.preset
-    origin = provenance(
+    record = session.leave_record(
+        summary | plan,
+        options.results / "runs",
+        folder / NOTE,
         config=config,
         seed=options.seed,
         data_hashes=task.hashes,
-        command=command_line(),
-        started=started,
-        wall_time_s=time.monotonic() - began,
-        deviations=[*_settings_changed(arm, published), *arm.remarks],
-        code=code,
+        deviations=[*differences(arm.config, published.config), *arm.remarks],
     )
-    session = {"peak_memory_gib": peak_memory_gib()}
-    record = write_record(options.results / "runs", folder.name, summary | origin | session | plan)
-    write_text(folder / NOTE, record.name)
     honest = summary["metrics"]["honest"][system.compare]
     print(f"{system.compare} {honest:.4f}: {record}")
-
-
-def _settings_changed(arm: Arm, published: Arm) -> list[str]:
-    return differences(arm.config, published.config)
 
 
 def check(options: Options) -> None:
@@ -194,16 +179,12 @@ def main(options: Options) -> None:
     parts = chosen(options)
     check_data(options, parts)
     writable_folder(options.output, "--output")
-    records = options.results / "runs"
-    writable_folder(records, "--results")
+    writable_folder(options.results / "runs", "--results")
     parts, plan = with_planned_epochs(options, parts, began)
     for name, system, arm in parts:
         folder = options.output / run_name(options.preset, name, arm, options.seed)
         print(f"\n{system.title}, {arm.name}")
-        note = folder / NOTE
-        if note.exists() and (records / note.read_text()).is_file():
-            print(f"complete already: {records / note.read_text()}; remove {folder} to run again")
-        else:
+        if not complete_already(options.results / "runs", folder / NOTE):
             run(options, name, system, arm, folder, plan)
     pages = write_reimplementations(options.results, reimplementations.systems())
     print("\ntables: " + ", ".join(map(str, pages)))
