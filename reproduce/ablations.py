@@ -43,8 +43,8 @@ from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder
 from unet2015.runtime.record import code_version, command_line, read_records
 from unet2015.studies.ablation import Job, run_jobs, still_to_do, training_hashes
-from unet2015.studies.ablation_data import SETS, Data, cells_fit
-from unet2015.studies.budget import Budget, Cost, planned
+from unet2015.studies.ablation_data import SETS, Data, cells_fit, costs
+from unet2015.studies.budget import Budget
 from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -194,33 +194,17 @@ def with_planned_steps(
     options: Options, data: Data, began: float
 ) -> tuple[Options, dict[str, Any] | None]:
     """The options with the steps that fit into --minutes, the same in all runs, and the plan."""
-    minutes, base = options.budget.minutes, options.config
-    if minutes is None:
-        return options, None
-    configs, fold = configurations(options), options.folds[0]
+    configs, folds, seeds = configurations(options), options.folds, options.seeds
     way = {**options.engine.way(), "seed": 0}
-
-    def costs() -> list[Cost]:
-        found = []
-        for config in configs.values():
-            # an arm that differs in prediction only predicts with the baseline's network
-            trained = config == base or replace(config, prediction=base.prediction) != base
-            measured = SETS[data.name].measure(
-                data, fold, config, options.instances, trained=trained, **way
-            )
-            images = len(SETS[data.name].about(data, fold, options.instances)["held_out"])
-            found.append(measured.cost(images))
-        return found * (len(options.folds) * len(options.seeds))
-
-    runs = {
-        "experiment": "ablations",
-        "dataset": data.name,
-        "arms": list(configs),
-        "folds": list(options.folds),
-        "seeds": list(options.seeds),
-    }
-    base, plan = planned(options.output, runs, base, minutes, costs, began=began)
-    return replace(options, config=base), plan
+    runs = {"experiment": "ablations", "dataset": data.name, "arms": list(configs)}
+    base, plan = options.budget.plan(
+        options.output,
+        runs | {"folds": list(folds), "seeds": list(seeds)},
+        options.config,
+        lambda: costs(data, folds[0], configs, options.instances, **way) * len(folds) * len(seeds),
+        began=began,
+    )
+    return replace(options, config=base), plan.get("plan")
 
 
 def jobs_of(

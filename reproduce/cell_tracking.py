@@ -35,7 +35,7 @@ from unet2015.reports.cell_tracking import PRESETS, write_cell_tracking
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder
 from unet2015.studies import cell_tracking
-from unet2015.studies.budget import Budget, Cost, planned
+from unet2015.studies.budget import Budget
 from unet2015.studies.cell_tracking_figures import draw
 from unet2015.studies.session import Session, complete_already
 from unet2015.training.engine import Engine
@@ -121,33 +121,19 @@ def load(options: Options) -> list[CellTracking]:
     return sets
 
 
-Part = tuple[CellTracking, cell_tracking.Split]
-
-
 def with_planned_steps(
-    options: Options, parts: Sequence[Part], began: float
+    options: Options, parts: Sequence[cell_tracking.Part], began: float
 ) -> tuple[Options, dict[str, Any]]:
     """The options with the steps that fit into --minutes, and the plan for the records."""
-    minutes, config = options.budget.minutes, options.config
-    if minutes is None:
-        return options, {}
-
-    def costs() -> list[Cost]:
-        measured = {}
-        for data, split in parts:  # its two directions take the same but for the number of frames
-            if data.name not in measured:
-                measured[data.name] = cell_tracking.measure_direction(
-                    split, config, options.instances, **options.way
-                )
-        return [measured[data.name].cost(len(split.scored_index)) for data, split in parts]
-
-    runs = {
-        "experiment": "cell_tracking",
-        "parts": [[data.name, split.train.name, split.hold_out] for data, split in parts],
-        "seed": options.seed,
-    }
-    config, plan = planned(options.output, runs, config, minutes, costs, began=began)
-    return replace(options, config=config), {"plan": plan}
+    named = [[data.name, split.train.name, split.hold_out] for data, split in parts]
+    config, plan = options.budget.plan(
+        options.output,
+        {"experiment": "cell_tracking", "parts": named, "seed": options.seed},
+        options.config,
+        lambda: cell_tracking.costs(parts, options.config, options.instances, **options.way),
+        began=began,
+    )
+    return replace(options, config=config), plan
 
 
 def run(

@@ -33,7 +33,7 @@ from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder
 from unet2015.runtime.record import read_records
 from unet2015.studies import em
-from unet2015.studies.budget import Budget, Cost, planned
+from unet2015.studies.budget import Budget
 from unet2015.studies.run_folder import PROBABILITY
 from unet2015.studies.session import Session, complete_already
 from unet2015.training.engine import Engine
@@ -93,28 +93,16 @@ def with_planned_steps(
     options: Options, stack: EMStack, folds: tuple[int, ...], began: float
 ) -> tuple[Options, dict[str, Any]]:
     """The options with the steps that fit into --minutes, and the plan for the record."""
-    minutes, config = options.budget.minutes, options.config
-    if minutes is None:
-        return options, {}
-    slices = five_folds(len(stack.train_images))
-
-    def costs() -> list[Cost]:
-        held_out = slices[folds[0]] if folds else None
-        measured = em.measure_part(stack, held_out, config, **options.way)
-        found = [measured.cost(len(slices[fold]), scored=2) for fold in folds]  # by itself, pooled
-        if options.submit and stack.test_images is not None:
-            scored = int(stack.test_labels is not None)
-            found.append(measured.cost(len(stack.test_images), scored=scored))
-        return found
-
-    runs = {
-        "experiment": "em_challenge",
-        "dataset": stack.name,
-        "parts": parts_tag(folds, options.submit),
-        "seed": options.seed,
-    }
-    config, plan = planned(options.output, runs, config, minutes, costs, began=began)
-    return replace(options, config=config), {"plan": plan}
+    parts = parts_tag(folds, options.submit)
+    runs = {"experiment": "em_challenge", "dataset": stack.name, "parts": parts}
+    config, plan = options.budget.plan(
+        options.output,
+        runs | {"seed": options.seed},
+        options.config,
+        lambda: em.costs(stack, folds, options.submit, options.config, **options.way),
+        began=began,
+    )
+    return replace(options, config=config), plan
 
 
 def parts_tag(folds: tuple[int, ...], submit: bool) -> str:

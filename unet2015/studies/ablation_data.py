@@ -18,7 +18,7 @@ from unet2015.inference.instances import InstanceConfig, instances_of
 from unet2015.metrics import challenge_scores
 from unet2015.reports.cell_tracking import PRESETS as CELL_PRESETS
 from unet2015.studies import cell_tracking, em
-from unet2015.studies.budget import Measured
+from unet2015.studies.budget import Cost, Measured
 from unet2015.training.checkpoint import Checkpoint
 
 Data = EMStack | CellTracking
@@ -183,3 +183,21 @@ _CELLS = DataSet(
 )
 SETS = {"isbi2012": _EM, "phantom": _EM} | dict.fromkeys(RELEASES, _CELLS)
 """By the name of the data set; the first one is the default."""
+
+
+def costs(
+    data: Data,
+    fold: int,
+    configs: Mapping[str, ExperimentConfig],
+    cells: InstanceConfig,
+    **way: Any,
+) -> list[Cost]:
+    """What each arm's run on a fold costs, the baseline's first (`budget.measure`)."""
+    found, base = [], next(iter(configs.values()))
+    images = len(SETS[data.name].about(data, fold, cells)["held_out"])
+    for config in configs.values():
+        # an arm that differs in prediction only predicts with the baseline's network
+        trained = config == base or replace(config, prediction=base.prediction) != base
+        measured = SETS[data.name].measure(data, fold, config, cells, trained=trained, **way)
+        found.append(measured.cost(images))
+    return found

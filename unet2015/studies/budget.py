@@ -44,6 +44,16 @@ LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What one training costs on this machine, with all that belongs to it."""
+
+    step_s: float
+    """Seconds of a step; 0 where a network that is there already only predicts."""
+    rest_s: float
+    """Seconds of preparation, prediction and scoring, whatever the number of steps."""
+
+
+@dataclass(frozen=True)
 class Budget:
     """How long the command may take (--minutes)."""
 
@@ -64,15 +74,20 @@ class Budget:
                 f"{distributed.count()}; give --training.steps"
             )
 
-
-@dataclass(frozen=True)
-class Cost:
-    """What one training costs on this machine, with all that belongs to it."""
-
-    step_s: float
-    """Seconds of a step; 0 where a network that is there already only predicts."""
-    rest_s: float
-    """Seconds of preparation, prediction and scoring, whatever the number of steps."""
+    def plan(
+        self,
+        output: Path,
+        runs: Mapping[str, Any],
+        config: ExperimentConfig,
+        measure_all: Callable[[], Sequence[Cost]],
+        *,
+        began: float,
+    ) -> tuple[ExperimentConfig, dict[str, Any]]:
+        """As `planned`, with the plan as the record's field; without --minutes `config` and {}."""
+        if self.minutes is None:
+            return config, {}
+        found, plan = planned(output, runs, config, self.minutes, measure_all, began=began)
+        return found, {"plan": plan}
 
 
 @dataclass(frozen=True)

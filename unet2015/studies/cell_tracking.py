@@ -4,7 +4,7 @@ Each step continues from what it finds in the folder, so that a command which wa
 where it stopped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from unet2015.metrics.segmentation import iou, object_overlaps, segmentation_acc
 from unet2015.model import CELL
 from unet2015.runtime import distributed
 from unet2015.runtime.numerics import numerics
-from unet2015.studies.budget import Measured, measure
+from unet2015.studies.budget import Cost, Measured, measure
 from unet2015.studies.run_folder import predict_once, train_once, training_summary
 from unet2015.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 
@@ -53,6 +53,9 @@ class Split:
     def scored_frames(self) -> list[int]:
         """Numbers of the frames that are scored."""
         return [self.scored.frames[k] for k in self.scored_index]
+
+
+Part = tuple[CellTracking, Split]
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +196,17 @@ def measure_direction(
         return _tiles(split, scale, config, seed)
 
     return measure(config, make_tiles if trained else None, image, score, **way)
+
+
+def costs(
+    parts: Sequence[Part], config: ExperimentConfig, cells: InstanceConfig, **way: Any
+) -> list[Cost]:
+    """What `run_direction` costs for each part; `measure_direction`."""
+    measured: dict[str, Measured] = {}
+    for data, split in parts:  # a set's two directions take the same but for the number of frames
+        if data.name not in measured:
+            measured[data.name] = measure_direction(split, config, cells, **way)
+    return [measured[data.name].cost(len(split.scored_index)) for data, split in parts]
 
 
 def scores(direction: Direction) -> dict[str, Any]:

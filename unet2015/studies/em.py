@@ -23,7 +23,7 @@ from unet2015.model import valid_output_size
 from unet2015.reports import figures
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder, write_bytes
-from unet2015.studies.budget import Measured, measure
+from unet2015.studies.budget import Cost, Measured, measure
 from unet2015.studies.run_folder import predict_once, train_once, training_summary
 from unet2015.training.checkpoint import Checkpoint
 from unet2015.training.history import HISTORY
@@ -159,6 +159,18 @@ def measure_part(
         lambda probability: challenge_scores(truth, probability[None]),
         **way,
     )
+
+
+def costs(
+    stack: EMStack, folds: Sequence[int], submit: bool, config: ExperimentConfig, **way: Any
+) -> list[Cost]:
+    """What `run_part` and the scoring cost for each fold, and for all slices; `measure_part`."""
+    slices = isbi2012.five_folds(len(stack.train_images))
+    measured = measure_part(stack, slices[folds[0]] if folds else None, config, **way)
+    found = [measured.cost(len(slices[fold]), scored=2) for fold in folds]  # by itself, pooled
+    if submit and stack.test_images is not None:
+        found.append(measured.cost(len(stack.test_images), int(stack.test_labels is not None)))
+    return found
 
 
 def draw(stack: EMStack, part: Part) -> None:
