@@ -134,8 +134,8 @@ def test_the_settings_that_a_run_keeps_are_such_a_file(tmp_path, experiment):
         ("sed = 3", '"[sed]" from {}'),
         ("[model]\nwidht = 3", "Did you mean --model.width?"),
         ('seed = "a"', '[seed] from {}: unable to convert "a" into int'),
-        ("seed = ", "TOMLDecodeError"),
-        (None, "--config {}: there is no such file"),
+        ("seed = ", "--config {}: cannot be read as TOML (Invalid value"),
+        (None, "--config {}: cannot be read as TOML ([Errno 2]"),
     ],
 )
 def test_a_file_with_something_else_is_refused(tmp_path, content, said):

@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,8 +107,11 @@ def _read(app: App, name: str, given: list[str], kind: Any, defaults: Defaults) 
 
 
 def _config_file(*, config: ConfigFile = None) -> Path | None:
-    if config is not None and not config.is_file():
-        raise ValueError(f"--config {config}: there is no such file")
+    if config is not None:
+        try:
+            tomllib.loads(config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--config {config}: cannot be read as TOML ({error})") from error
     return config
 
 
