@@ -78,7 +78,10 @@ def test_one_run_with_its_difference_to_the_paper():
 @pytest.mark.parametrize(
     ("errors", "words"),
     [
-        ((0.0004, 0.05, 0.06), "lies below the paper's u-net in pixel error and above it in warp"),
+        (
+            (0.0004, 0.05, 0.06),
+            "lies below the paper's u-net in\npixel error and above it in warping",
+        ),
         ((0.0002, 0.03, 0.06), "`quick` is in no error above the paper's u-net."),
         ((0.0004, 0.05, 0.07), "`quick` is in no error below the paper's u-net."),
     ],

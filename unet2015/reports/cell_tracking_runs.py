@@ -94,16 +94,19 @@ def pairs(arm: Row, reported: Sequence[Row]) -> pd.DataFrame:
     """
     presets = [row for row in reported if latest(row)["arm"] == NO_ARM]
     place = ["preset", "dataset", "train_sequence", "scored_sequence", "seed"]
-    found = pd.concat([arm.iloc[:0], *presets]).merge(arm, on=place, suffixes=("", "_arm"))
+    found = pd.concat(presets or [arm.iloc[:0]]).merge(arm, on=place, suffixes=("", "_arm"))
     equal = [
         differing(settings(pair), settings(pair, "_arm")) <= ARMS.get(pair["arm_arm"], set())
         for pair in found.to_dict("records")
     ]
     found = records.newest(found.loc[equal], *place).sort_values(place)
-    for change, figure in (("seg", SEG), ("argmax", ARGMAX), ("merged", "scores.merged")):
-        ours, theirs = found[figure].astype(float), found[f"{figure}_arm"].astype(float)
-        found[f"{change}_change"] = ours - theirs
-    return found
+    changes = {"seg_change": SEG, "argmax_change": ARGMAX, "merged_change": "scores.merged"}
+    return found.assign(
+        **{
+            change: found[figure].astype(float) - found[f"{figure}_arm"].astype(float)
+            for change, figure in changes.items()
+        }
+    )
 
 
 def settings(run: Run, suffix: str = "") -> dict[str, Any]:
