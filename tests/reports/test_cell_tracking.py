@@ -14,8 +14,15 @@ from tests.reports.cell_tracking_records import CORES, HELA, U373, record, with_
 from tests.reports.markdown import lines
 from unet2015.config import as_dict
 from unet2015.inference.instances import InstanceConfig
-from unet2015.reports.cell_tracking import CELLS, page, write_cell_tracking
-from unet2015.reports.cell_tracking_runs import ARMS, DIRECTIONS, PRESETS
+from unet2015.reports.cell_tracking import (
+    ARMS,
+    CELLS,
+    DIRECTIONS,
+    PRESETS,
+    U_NET,
+    page,
+    write_cell_tracking,
+)
 from unet2015.runtime.record import write_record
 
 WITHOUT = {"arm": "no_border_weight", "config_hash": "c" * 12}
@@ -37,6 +44,7 @@ def test_without_records_the_page_says_so():
         "",
         "",
     ]
+    assert list(U_NET.values()) == [float(u_net[2]), float(u_net[5])]
     (best,) = lines(text, "CALT-US")
     assert best[2::3] == ["0.931", "0.887"]
     for preset in ("quick", "paper"):

@@ -7,6 +7,7 @@ import pytest
 from tests.reports.em_challenge_records import a_record, save, scores
 from tests.reports.markdown import lines
 from unet2015.reports.em_challenge import (
+    U_NET,
     beside_the_paper,
     claimed_row,
     page,
@@ -40,6 +41,7 @@ def test_the_papers_table_1(row):
     name, *figures = row
     (found,) = [r for r in rows(the_page(), "paper: ") if r[0] == f"paper: {name}"]
     assert found[2:8:2] == figures
+    assert name != "1. u-net" or list(U_NET.values()) == [float(figure) for figure in figures]
 
 
 def test_without_records_nothing_was_run():

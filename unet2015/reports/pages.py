@@ -32,7 +32,7 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (table, record_link, listed, spans, commit_in_words, plan_in_words)
+    filters = (table, table_lines, record_link, listed, spans, commit_in_words, plan_in_words)
     environment.filters.update({function.__name__: function for function in filters})
     return environment.get_template(f"{template}.md.j2").render(values)
 
@@ -46,9 +46,13 @@ def table(lines: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     | 1\\|2 |  |
     """
     filled = [[*line, *[""] * (len(head) - len(line))] for line in lines]
-    rows = [head, ["---"] * len(head), *filled]
-    cells = [[str(cell).strip().replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+    return table_lines([head, ["---"] * len(head), *filled])
+
+
+def table_lines(lines: Iterable[Sequence[str]]) -> str:
+    """Lines of a Markdown table, below the head that stands in a template."""
+    cells = [[cell.strip().replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
 def record_link(name: str, folder: str = "runs") -> str:
