@@ -103,6 +103,7 @@ def test_the_counts_and_the_run_are_there():
     for made, argmax in (
         (record(0.5), "0.5000"),
         (with_cores(0.5, 0.4321), "0.4321"),
+        (with_cores(0.5, 0.0), "0.0000"),
         # with cores, SEG is not that of the argmax
         (with_cores(0.5, None), "not recorded"),
     ):

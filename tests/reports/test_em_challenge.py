@@ -158,6 +158,8 @@ def test_the_three_states_of_the_test_volume():
     assert row[1:8:2] == ["test volume", "", "", ""]
     assert row[2] == "test labels not available"
     scored = a_record(folds=(), pooled=None, test_volume={"scores": scores(rand=0.0383)})
+    both = the_page(scored, a_record(seed=1, folds=(), pooled=None, test_volume=no_labels))
+    assert rows(both, "ours")[-1][4] == "0.0383"  # of the seed that has scores
     text = the_page(scored)
     assert rows(text, "ours")[-1][4:6] == ["0.0383", "+0.0001"]
     assert rows(text, "ours, `quick`")[0][2] == "not run"  # on held-out slices

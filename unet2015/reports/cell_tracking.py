@@ -7,6 +7,7 @@ direction and seed, whose settings differ in what the arm changes and in nothing
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +29,7 @@ SETS = {"PhC-C2DH-U373": "PhC-U373", "DIC-C2DH-HeLa": "DIC-HeLa"}
 U373, HELA = SETS
 DIRECTIONS = (("01", "02"), ("02", "01"))
 """(trained on, scored on)."""
+PLACES = tuple(product(SETS, DIRECTIONS))
 NO_ARM, BORDER_ARM = "none", "no_border_weight"
 ARMS = {
     BORDER_ARM: {"weight_map.w0"},
@@ -102,18 +104,18 @@ def page(found: Sequence[Record]) -> str:
 
 
 def what_cores_do(row: Row) -> dict[str, Any]:
-    """Where cores lower SEG, leave it and raise it, with its figures."""
+    """Where cores lower SEG, leave it and raise it, each place with its figures."""
     found: dict[str, Any] = {"lower": [], "same": [], "raise": [], "unknown": []}
-    for dataset, words in SETS.items():
-        for direction in DIRECTIONS:
-            part = of(row, dataset, direction)
-            place, plain = f"{words} {' → '.join(direction)}", values(part, ARGMAX)
-            if not plain:
-                found["unknown"] += [place] * bool(len(part))
-                continue
-            before, after = (f"{fmean(figures):.4f}" for figures in (plain, part[SEG]))
-            effect = "same" if before == after else "lower" if after < before else "raise"
-            found[effect].append(place if before == after else f"{place} ({before} → {after})")
+    for dataset, direction in PLACES:
+        part = of(row, dataset, direction)
+        place, plain = f"{SETS[dataset]} {' → '.join(direction)}", values(part, ARGMAX)
+        if not plain:
+            found["unknown"] += [place] * bool(len(part))
+            continue
+        before, after = (round(fmean(figures), 4) for figures in (plain, part[SEG]))
+        effect = "same" if before == after else "lower" if after < before else "raise"
+        figures = "" if before == after else f" ({before:.4f} → {after:.4f})"
+        found[effect].append(place + figures)
     return found | {"name": settings_name(latest(row))}
 
 
@@ -171,16 +173,10 @@ def held_out_settings(held_out: Sequence[Run], reported: Sequence[Row]) -> dict[
 
 
 def _main(reported: Sequence[Row]) -> Iterator[list[str]]:
-    whole = [row for row in reported if latest(row)["arm"] == NO_ARM]
-    of_presets = {preset: [] for preset in PRESETS} | {
-        preset: [row for row in whole if latest(row)["preset"] == preset]
-        for preset in (latest(row)["preset"] for row in whole)
-    }
-    for preset, found in of_presets.items():
-        for row in found:
-            yield from _main_lines(row)
-        if not found:
-            yield [f"ours, `{preset}`", "sequence left out", *["not run", "", ""] * 2]
+    whole = [(latest(row)["preset"], row) for row in reported if latest(row)["arm"] == NO_ARM]
+    for preset in dict.fromkeys([*PRESETS, *(preset for preset, _ in whole)]):
+        found = [line for each, row in whole if each == preset for line in _main_lines(row)]
+        yield from found or [[f"ours, `{preset}`", "sequence left out", *["not run", "", ""] * 2]]
 
 
 def _main_lines(row: Row) -> Iterator[list[str]]:
@@ -217,29 +213,27 @@ def _shown(figures: Sequence[Sequence[float]]) -> str:
 
 
 def _further(row: Row) -> Iterator[list[str]]:
-    for dataset, words in SETS.items():
-        for direction in DIRECTIONS:
-            for run in of(row, dataset, direction).to_dict("records"):
-                figures = ("seed", f"{SEG}:.4f", f"{ARGMAX}:.4f", "scores.foreground_iou:.4f")
-                figures += ("scores.label_seg:.4f", *(f"scores.{key}" for key in COUNTS))
-                shown = records.shown(run, *figures, missing="not recorded")
-                yield [name(row), words, direction[1], *shown]
+    figures = ("seed", f"{SEG}:.4f", f"{ARGMAX}:.4f", "scores.foreground_iou:.4f")
+    figures += ("scores.label_seg:.4f", *(f"scores.{key}" for key in COUNTS))
+    for dataset, direction in PLACES:
+        for run in of(row, dataset, direction).to_dict("records"):
+            shown = records.shown(run, *figures, missing="not recorded")
+            yield [name(row), SETS[dataset], direction[1], *shown]
 
 
 def _evidence(row: Row, reported: Sequence[Row]) -> Iterator[list[str]]:
     """SEG and merged cells of the preset and the arm, for each data set and direction."""
     every = pairs(row, reported)
-    for dataset, words in SETS.items():
-        for direction in DIRECTIONS:
-            found = of(every, dataset, direction)
-            arm, suffix = (of(row, dataset, direction), "") if found.empty else (found, "_arm")
-            cells = [str(len(arm))]
-            for figure, change in ((SEG, "seg_change"), (ARGMAX, "argmax_change")):
-                cells += [_side(found, figure), _side(arm, figure + suffix)]
-                cells.append("" if found[change].hasnans else mean(found[change], sign="+"))
-            for side, column in ((found, "scores.merged"), (arm, f"scores.merged{suffix}")):
-                cells.append("not run" if side.empty else f"{fmean(side[column]):g}")
-            yield [name(row), words, direction[1], *cells]
+    for dataset, direction in PLACES:
+        found = of(every, dataset, direction)
+        arm, suffix = (of(row, dataset, direction), "") if found.empty else (found, "_arm")
+        cells = [str(len(arm))]
+        for figure, change in ((SEG, "seg_change"), (ARGMAX, "argmax_change")):
+            cells += [_side(found, figure), _side(arm, figure + suffix)]
+            cells.append("" if found[change].hasnans else mean(found[change], sign="+"))
+        for side, column in ((found, "scores.merged"), (arm, f"scores.merged{suffix}")):
+            cells.append("not run" if side.empty else f"{fmean(side[column]):g}")
+        yield [name(row), SETS[dataset], direction[1], *cells]
 
 
 def _side(runs: pd.DataFrame, figure: str) -> str:
@@ -282,8 +276,9 @@ def runs(found: Sequence[Record]) -> pd.DataFrame:
     table["cores"] = [way.core_probability > 0.5 for way in ways]
     # without cores, the cells are the components of the argmax; with them, they are not
     argmax = [
-        run.get("scores.seg_of_argmax") or (None if run["cores"] else run[SEG])
+        run[SEG] if plain is None and not run["cores"] else plain
         for run in table.to_dict("records")
+        for plain in [run.get("scores.seg_of_argmax")]
     ]
     return table.assign(**{ARGMAX: pd.Series(argmax, index=table.index, dtype=object)})
 
