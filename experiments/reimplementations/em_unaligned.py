@@ -200,7 +200,7 @@ SYSTEM = System(
         "published leaves out. Cell everywhere is the worst there is in pixel error and in "
         "V^Rand, both of which are of the best threshold: at threshold 0 any prediction is cell "
         "everywhere. (Computed from the labels of the scored slices, by a test of "
-        "tests/test_reimplementation_meaning.py: its pixel error is exactly the highest one that "
+        "tests/test_committed_results.py: its pixel error is exactly the highest one that "
         "several runs share, and its V^Rand lies below that of every run.) A V^Rand that is a "
         "little better is no success: at the corners of the image, from which on image and label "
         "come apart, they fit, and something may be learnt there."

@@ -51,8 +51,9 @@ def section(page: str, system: str = "lgg_mri") -> str:
 
 
 def paragraph(page: str) -> str:
-    (found,) = re.findall(r"\*\*What the difference means\.\*\* .*", page)
-    return found
+    """What the difference means, in one line."""
+    (found,) = re.findall(r"\*\*What the difference means\.\*\*\n(.*?)\n\n", page, re.DOTALL)
+    return " ".join(found.split())
 
 
 def em_metrics(correlation: float) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def test_an_arm_is_called_better_where_half_of_the_metrics_are_and_none_is_worse
     found = {arm.name: arm for arm in section.arms}
     assert [name for name in arms if mostly(found[name], "better", "worse")] == ["better"]
     assert [name for name in arms if mostly(found[name], "worse", "better")] == ["worse"]
-    assert "these runs show `worse` worse than the baseline and `better` better." in page(records)
+    assert "runs show\n`worse` worse than the baseline and `better` better.\n" in page(records)
     alone = page(records[:4] + records[-4:])
-    assert "no arm is shown worse than the baseline and none better." in alone
+    assert "runs show\nno arm worse than the baseline and none better.\n" in alone
 
 
 def test_counts_and_reasons_are_shown():
@@ -57,9 +57,9 @@ def test_counts_and_reasons_are_shown():
     text = page(records)
     assert "| `gelu` | 4 | 3 | 1 | 0 | 1 | 3 |" in text
     assert "diverged: the loss is nan" in text
-    assert "Of 4 runs 1 diverged. Of 4 runs 1 had a dead start." in text
+    assert "  Of 4 runs 1 diverged.\n  Of 4 runs 1 had a dead start.\n" in text
     none = page([*grid(()), ablation_record("gelu", 1, 0, outcome="failed")])
-    assert "No pair of runs to compare: 0 of 1 finished. Of 1 runs 1 failed." in none
+    assert "  No pair of runs to compare: 0 of 1 finished.\n  Of 1 runs 1 failed.\n" in none
 
 
 def test_every_preset_has_its_section_and_says_not_run():
@@ -94,7 +94,7 @@ def test_each_cell_tracking_set_has_a_page_and_figures_of_its_own(tmp_path):
     figures = {f"ablations_quick_{HELA}_{kind}.png" for kind in ("differences", "curves")}
     assert paths.keys() - before.keys() == {f"ablations_{HELA}.md", *figures}
     # the EM page gets a link, and nothing else changes
-    link = f"The same on the cell tracking sets: [{HELA}](ablations_{HELA}.md).\n\n"
+    link = f"\nThe same on the cell tracking sets:\n[{HELA}](ablations_{HELA}.md).\n"
     em = paths["ablations.md"].read_text()
     assert em.replace(link, "").encode() == before.pop("ablations.md") != em.encode()
     assert {name: paths[name].read_bytes() for name in before} == before

@@ -14,8 +14,15 @@ from tests.reports.cell_tracking_records import CORES, HELA, U373, record, with_
 from tests.reports.markdown import lines
 from unet2015.config import as_dict
 from unet2015.inference.instances import InstanceConfig
-from unet2015.reports.cell_tracking import CELLS, page, write_cell_tracking
-from unet2015.reports.cell_tracking_runs import ARMS, DIRECTIONS, PRESETS
+from unet2015.reports.cell_tracking import (
+    ARMS,
+    CELLS,
+    DIRECTIONS,
+    PRESETS,
+    U_NET,
+    page,
+    write_cell_tracking,
+)
 from unet2015.runtime.record import write_record
 
 WITHOUT = {"arm": "no_border_weight", "config_hash": "c" * 12}
@@ -37,6 +44,7 @@ def test_without_records_the_page_says_so():
         "",
         "",
     ]
+    assert list(U_NET.values()) == [float(u_net[2]), float(u_net[5])]
     (best,) = lines(text, "CALT-US")
     assert best[2::3] == ["0.931", "0.887"]
     for preset in ("quick", "paper"):
@@ -95,6 +103,7 @@ def test_the_counts_and_the_run_are_there():
     for made, argmax in (
         (record(0.5), "0.5000"),
         (with_cores(0.5, 0.4321), "0.4321"),
+        (with_cores(0.5, 0.0), "0.0000"),
         # with cores, SEG is not that of the argmax
         (with_cores(0.5, None), "not recorded"),
     ):
@@ -123,9 +132,10 @@ def test_the_argmax_stands_beside_the_cores_and_alone_beside_the_paper():
     (mean,) = lines(text, "mean of both |")
     assert mean[2:] == ["0.7500", "-0.1703", "0.7000 (-0.0500)", "not run", "", ""]
     assert (
-        "- What cores do in `quick` (0123456789ab, min500_core0.9). They lower SEG on PhC-U373 "
-        "02 → 01 (0.9000 → 0.8000). They do not change SEG on PhC-U373 01 → 02. They raise SEG on "
-        "DIC-HeLa 01 → 02 (0.4000 → 0.7000).\n" in text
+        "- What cores do in `quick` (0123456789ab, min500_core0.9).\n"
+        "  They lower SEG on PhC-U373 02 → 01 (0.9000 → 0.8000).\n"
+        "  They do not change SEG on PhC-U373 01 → 02.\n"
+        "  They raise SEG on DIC-HeLa 01 → 02 (0.4000 → 0.7000).\n" in text
     )
 
 
@@ -256,8 +266,11 @@ def pair(
 
 
 def sentence(text: str, start: str) -> str:
-    (found,) = (line for line in text.splitlines() if line.startswith(start))
-    return found.removeprefix(start)
+    """What an item of a list says behind `start`, in one line."""
+    (found,) = (
+        part for part in text.partition("The verdict")[2].split("\n- ") if start in f"- {part}"
+    )
+    return " ".join(found.partition("\n\n")[0].removeprefix(start[2:]).split())
 
 
 def test_the_arms_are_those_of_the_command_with_what_they_change():
@@ -292,7 +305,7 @@ def test_one_pair_is_judged_by_its_signs_alone():
     assert line[10:] == ["2", "7"]
     assert len(lines(text, "not run")) == 3
     assert sentence(text, ON_HELA) == (
-        "**borne out** (SEG is higher with them in 1 of 1; fewer cells are merged in 1 of 1). "
+        "**borne out**. SEG is higher with them in 1 of 1, fewer cells are merged in 1 of 1. "
         "That is 1 pair of runs with 1 seed; one seed cannot settle it."
     )
     assert sentence(text, ON_U373) == "**not run**."
@@ -311,7 +324,7 @@ def test_one_pair_is_judged_by_its_signs_alone():
 )
 def test_the_verdict_on_hela_follows_the_signs(segs, merged, verdict):
     text = section(pair(HELA, "01", segs, merged))
-    assert sentence(text, ON_HELA).startswith(f"**{verdict}** (")
+    assert sentence(text, ON_HELA).startswith(f"**{verdict}**. ")
     assert "one seed cannot settle it" in sentence(text, ON_HELA)
 
 
@@ -327,25 +340,25 @@ def test_four_pairs():
     deltas = [line[6] for line in lines(text, "no_border_weight")]
     assert deltas == ["+0.0500", "-0.0500", "+0.2000", "-0.1000"]
     assert sentence(text, ON_HELA).startswith(
-        "**mixed** (SEG is higher with them in 1 of 2; fewer cells are merged in 1 of 2). "
+        "**mixed**. SEG is higher with them in 1 of 2, fewer cells are merged in 1 of 2. "
         "That is 2 pairs of runs with 1 seed; one"
     )
     assert sentence(text, ON_U373).startswith(
-        "**borne out** (SEG changes by less than on DIC-HeLa in 2 of 2). "
+        "**borne out**. SEG changes by less than on DIC-HeLa in 2 of 2. "
         "That is 2 pairs of runs with 1 seed; one"
     )
 
 
 def test_more_on_u373_than_on_hela_is_not_little():
     text = section([*pair(HELA, "01", (0.5, 0.4)), *pair(U373, "01", (0.5, 0.8))])
-    assert sentence(text, ON_U373).startswith("**not borne out** (SEG changes by less than on")
+    assert sentence(text, ON_U373).startswith("**not borne out**. SEG changes by less than on")
 
 
 @pytest.mark.parametrize("other", [[], pair(HELA, "02", (0.5, 0.4))])
 def test_u373_is_not_judged_without_hela_in_the_same_direction(other):
     text = section([*pair(U373, "01", (0.5, 0.8)), *other])
     assert sentence(text, ON_U373) == (
-        "**not judged**, there is no pair of DIC-HeLa beside it. That is 1 pair of runs with 1 "
+        "**not judged**. There is no pair of DIC-HeLa beside it. That is 1 pair of runs with 1 "
         "seed; one seed cannot settle it."
     )
 
@@ -355,7 +368,7 @@ def test_the_argmax_is_judged_too_where_there_are_cores():
     text = section(made)
     (line,) = lines(text, "DIC-HeLa", "| 02 |")
     assert line[4:10] == ["0.7000", "0.6000", "+0.1000", "0.3000", "0.5000", "-0.2000"]
-    assert "the argmax SEG is higher in 0 of 1; fewer" in sentence(text, ON_HELA)
+    assert "the argmax SEG is higher in 0 of 1, fewer" in sentence(text, ON_HELA)
     assert sentence(text, ON_HELA).startswith("**mixed**")
     assert "Cores (our addition) divide touching cells too" in text
     unknown = section([with_cores(0.7, 0.3), with_cores(0.6, None, **WITHOUT)])

@@ -7,6 +7,7 @@ import pytest
 from tests.reports.em_challenge_records import a_record, save, scores
 from tests.reports.markdown import lines
 from unet2015.reports.em_challenge import (
+    U_NET,
     beside_the_paper,
     claimed_row,
     page,
@@ -40,6 +41,7 @@ def test_the_papers_table_1(row):
     name, *figures = row
     (found,) = [r for r in rows(the_page(), "paper: ") if r[0] == f"paper: {name}"]
     assert found[2:8:2] == figures
+    assert name != "1. u-net" or list(U_NET.values()) == [float(figure) for figure in figures]
 
 
 def test_without_records_nothing_was_run():
@@ -78,7 +80,10 @@ def test_one_run_with_its_difference_to_the_paper():
 @pytest.mark.parametrize(
     ("errors", "words"),
     [
-        ((0.0004, 0.05, 0.06), "lies below the paper's u-net in pixel error and above it in warp"),
+        (
+            (0.0004, 0.05, 0.06),
+            "lies below the paper's u-net in\npixel error and above it in warping",
+        ),
         ((0.0002, 0.03, 0.06), "`quick` is in no error above the paper's u-net."),
         ((0.0004, 0.05, 0.07), "`quick` is in no error below the paper's u-net."),
     ],
@@ -153,6 +158,8 @@ def test_the_three_states_of_the_test_volume():
     assert row[1:8:2] == ["test volume", "", "", ""]
     assert row[2] == "test labels not available"
     scored = a_record(folds=(), pooled=None, test_volume={"scores": scores(rand=0.0383)})
+    both = the_page(scored, a_record(seed=1, folds=(), pooled=None, test_volume=no_labels))
+    assert rows(both, "ours")[-1][4] == "0.0383"  # of the seed that has scores
     text = the_page(scored)
     assert rows(text, "ours")[-1][4:6] == ["0.0383", "+0.0001"]
     assert rows(text, "ours, `quick`")[0][2] == "not run"  # on held-out slices

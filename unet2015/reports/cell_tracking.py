@@ -1,61 +1,58 @@
-"""The cell tracking sets: the paper's Table 2 with our rows in it, from the records alone.
+"""The cell tracking sets: our rows of the paper's Table 2, from the records alone.
 
-The paper's own figures and today's best are the one exception; they stand here with their source.
 The claim to test: the border weights raise SEG on DIC-HeLa by separating touching cells, and
-matter little on PhC-U373.
+matter little on PhC-U373. A pair is a run of a preset and one of an arm with the same data set,
+direction and seed, whose settings differ in what the arm changes and in nothing else.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
+from unet2015.config import ExperimentConfig, as_dict
 from unet2015.inference.instances import InstanceConfig
 from unet2015.reports import pages, records
-from unet2015.reports.cell_tracking_runs import (
-    ARGMAX,
-    ARMS,
-    BORDER_ARM,
-    COUNTS,
-    DIRECTIONS,
-    HELA,
-    NO_ARM,
-    PRESETS,
-    SEG,
-    SETS,
-    U373,
-    Row,
-    Run,
-    differing,
-    has_cores,
-    name,
-    of,
-    order,
-    pairs,
-    rows,
-    run_words,
-    runs,
-    settings,
-    settings_name,
-)
 from unet2015.reports.pages import mean, record_link
 from unet2015.reports.records import Record, latest, values
+from unet2015.reports.words import preset_in_words
 from unet2015.runtime.record import read_records
 
-PAPER_TABLE_2 = (
-    ("IMCB-SG (2014)", 0.2669, 0.2935),
-    ("KTH-SE (2014)", 0.7953, 0.4607),
-    ("HOUS-US (2014)", 0.5323, None),
-    ("second-best 2015", 0.83, 0.46),
-    ("u-net (2015)", 0.9203, 0.7756),
-)
-"""Paper, Table 2: "IOU", which is SEG, on PhC-U373 and DIC-HeLa."""
+PRESETS = {"quick": "cell_tracking_quick", "paper": "cell_tracking"}
+"""Preset → its file in experiments/."""
+SETS = {"PhC-C2DH-U373": "PhC-U373", "DIC-C2DH-HeLa": "DIC-HeLa"}
+"""Data set → its name in the paper's Table 2."""
+U373, HELA = SETS
+DIRECTIONS = (("01", "02"), ("02", "01"))
+"""(trained on, scored on)."""
+PLACES = tuple(product(SETS, DIRECTIONS))
+NO_ARM, BORDER_ARM = "none", "no_border_weight"
+ARMS = {
+    BORDER_ARM: {"weight_map.w0"},
+    "no_class_weight": {"weight_map.class_weights"},
+    "no_elastic": {"augmentation.elastic_sigma_px"},
+    "cell_tracking_no_ridge": {"weight_map.separate_touching"},
+    "cell_tracking_later_weights": {
+        *("weight_map.w0", "weight_map.sigma_px"),
+        *("weight_map.class_weights", "weight_map.border_term"),
+    },
+}
+"""Arm → the settings that it changes."""
+EQUAL = ("preset", "arm", "config_hash", "cells")
+"""In what the runs of a row are equal; they differ in data set, direction and seed."""
+SEG, ARGMAX = "scores.seg", "argmax_seg"
+COUNTS = ("cells", "merged", "split", "missed", "predicted", "spurious")
+
+Row = pd.DataFrame
+"""The newest run of each data set, direction and seed, in this order."""
+Run = Record
+"""A row of a table as a mapping."""
 U_NET = {U373: 0.9203, HELA: 0.7756}
-BEST_PUBLISHED = ("CALT-US", 0.931, 0.887)
-"""doi:10.1038/s41598-024-56081-7."""
+"""Of the paper's Table 2, which stands in the template: "IOU", which is SEG."""
 CELLS = {
     "min_size_px": "components of fewer pixels are removed",
     "border_px": "components wholly within so many pixels of the image's border are removed",
@@ -107,18 +104,18 @@ def page(found: Sequence[Record]) -> str:
 
 
 def what_cores_do(row: Row) -> dict[str, Any]:
-    """Where cores lower SEG, leave it and raise it, with its figures."""
+    """Where cores lower SEG, leave it and raise it, each place with its figures."""
     found: dict[str, Any] = {"lower": [], "same": [], "raise": [], "unknown": []}
-    for dataset, words in SETS.items():
-        for direction in DIRECTIONS:
-            part = of(row, dataset, direction)
-            place, plain = f"{words} {' → '.join(direction)}", values(part, ARGMAX)
-            if not plain:
-                found["unknown"] += [place] * bool(len(part))
-                continue
-            before, after = (f"{fmean(figures):.4f}" for figures in (plain, part[SEG]))
-            effect = "same" if before == after else "lower" if after < before else "raise"
-            found[effect].append(place if before == after else f"{place} ({before} → {after})")
+    for dataset, direction in PLACES:
+        part = of(row, dataset, direction)
+        place, plain = f"{SETS[dataset]} {' → '.join(direction)}", values(part, ARGMAX)
+        if not plain:
+            found["unknown"] += [place] * bool(len(part))
+            continue
+        before, after = (round(fmean(figures), 4) for figures in (plain, part[SEG]))
+        effect = "same" if before == after else "lower" if after < before else "raise"
+        figures = "" if before == after else f" ({before:.4f} → {after:.4f})"
+        found[effect].append(place + figures)
     return found | {"name": settings_name(latest(row))}
 
 
@@ -176,24 +173,10 @@ def held_out_settings(held_out: Sequence[Run], reported: Sequence[Row]) -> dict[
 
 
 def _main(reported: Sequence[Row]) -> Iterator[list[str]]:
-    for words, *figures in PAPER_TABLE_2:
-        yield [f"paper: {words}", "hidden test sequences", *_published(figures)]
-    words, *figures = BEST_PUBLISHED
-    yield [f"best published today: {words}", "hidden test sequences", *_published(figures)]
-    whole = [row for row in reported if latest(row)["arm"] == NO_ARM]
-    of_presets = {preset: [] for preset in PRESETS} | {
-        preset: [row for row in whole if latest(row)["preset"] == preset]
-        for preset in (latest(row)["preset"] for row in whole)
-    }
-    for preset, found in of_presets.items():
-        for row in found:
-            yield from _main_lines(row)
-        if not found:
-            yield [f"ours, `{preset}`", "sequence left out", *["not run", "", ""] * 2]
-
-
-def _published(figures: Sequence[float | None]) -> list[str]:
-    return [cell for v in figures for cell in ("–" if v is None else f"{v:.4g}", "", "")]
+    whole = [(latest(row)["preset"], row) for row in reported if latest(row)["arm"] == NO_ARM]
+    for preset in dict.fromkeys([*PRESETS, *(preset for preset, _ in whole)]):
+        found = [line for each, row in whole if each == preset for line in _main_lines(row)]
+        yield from found or [[f"ours, `{preset}`", "sequence left out", *["not run", "", ""] * 2]]
 
 
 def _main_lines(row: Row) -> Iterator[list[str]]:
@@ -230,29 +213,27 @@ def _shown(figures: Sequence[Sequence[float]]) -> str:
 
 
 def _further(row: Row) -> Iterator[list[str]]:
-    for dataset, words in SETS.items():
-        for direction in DIRECTIONS:
-            for run in of(row, dataset, direction).to_dict("records"):
-                figures = ("seed", f"{SEG}:.4f", f"{ARGMAX}:.4f", "scores.foreground_iou:.4f")
-                figures += ("scores.label_seg:.4f", *(f"scores.{key}" for key in COUNTS))
-                shown = records.shown(run, *figures, missing="not recorded")
-                yield [name(row), words, direction[1], *shown]
+    figures = ("seed", f"{SEG}:.4f", f"{ARGMAX}:.4f", "scores.foreground_iou:.4f")
+    figures += ("scores.label_seg:.4f", *(f"scores.{key}" for key in COUNTS))
+    for dataset, direction in PLACES:
+        for run in of(row, dataset, direction).to_dict("records"):
+            shown = records.shown(run, *figures, missing="not recorded")
+            yield [name(row), SETS[dataset], direction[1], *shown]
 
 
 def _evidence(row: Row, reported: Sequence[Row]) -> Iterator[list[str]]:
     """SEG and merged cells of the preset and the arm, for each data set and direction."""
     every = pairs(row, reported)
-    for dataset, words in SETS.items():
-        for direction in DIRECTIONS:
-            found = of(every, dataset, direction)
-            arm, suffix = (of(row, dataset, direction), "") if found.empty else (found, "_arm")
-            cells = [str(len(arm))]
-            for figure, change in ((SEG, "seg_change"), (ARGMAX, "argmax_change")):
-                cells += [_side(found, figure), _side(arm, figure + suffix)]
-                cells.append("" if found[change].hasnans else mean(found[change], sign="+"))
-            for side, column in ((found, "scores.merged"), (arm, f"scores.merged{suffix}")):
-                cells.append("not run" if side.empty else f"{fmean(side[column]):g}")
-            yield [name(row), words, direction[1], *cells]
+    for dataset, direction in PLACES:
+        found = of(every, dataset, direction)
+        arm, suffix = (of(row, dataset, direction), "") if found.empty else (found, "_arm")
+        cells = [str(len(arm))]
+        for figure, change in ((SEG, "seg_change"), (ARGMAX, "argmax_change")):
+            cells += [_side(found, figure), _side(arm, figure + suffix)]
+            cells.append("" if found[change].hasnans else mean(found[change], sign="+"))
+        for side, column in ((found, "scores.merged"), (arm, f"scores.merged{suffix}")):
+            cells.append("not run" if side.empty else f"{fmean(side[column]):g}")
+        yield [name(row), SETS[dataset], direction[1], *cells]
 
 
 def _side(runs: pd.DataFrame, figure: str) -> str:
@@ -282,3 +263,103 @@ def _deviations(run: Run) -> list[str]:
         if (value := getattr(ours, each.name)) != (before := getattr(theirs, each.name))
     ]
     return [*run["deviations"], *cells]
+
+
+def runs(found: Sequence[Record]) -> pd.DataFrame:
+    """The runs with how they find cells, and SEG of the components of the argmax, if recorded."""
+    table = records.tidy(found)
+    if table.empty:
+        return table
+    records.require(table, SEG, *(f"scores.{count}" for count in COUNTS))
+    ways = [InstanceConfig(**fields) for fields in table["instances"]]
+    table["cells"] = [way.tag for way in ways]
+    table["cores"] = [way.core_probability > 0.5 for way in ways]
+    # without cores, the cells are the components of the argmax; with them, they are not
+    argmax = [
+        run[SEG] if plain is None and not run["cores"] else plain
+        for run in table.to_dict("records")
+        for plain in [run.get("scores.seg_of_argmax")]
+    ]
+    return table.assign(**{ARGMAX: pd.Series(argmax, index=table.index, dtype=object)})
+
+
+def rows(table: pd.DataFrame) -> list[Row]:
+    """The rows of runs that scored the sequence left out, in the order of every table.
+
+    By preset; of each first the preset itself and then its arms by name, the newest first.
+    """
+    if table.empty:
+        return []
+    reported = records.where(table, hold_out=0)
+    place = ("dataset", "train_sequence", "seed")
+    found = records.groups(records.newest(reported, *EQUAL, *place), *EQUAL)
+    return sorted((row.sort_values(list(place)) for row in found), key=lambda r: order(latest(r)))
+
+
+def of(row: Row, dataset: str, direction: tuple[str, str]) -> Row:
+    """The runs of one data set and direction, by seed."""
+    trained, scored = direction
+    return records.where(row, dataset=dataset, train_sequence=trained, scored_sequence=scored)
+
+
+def has_cores(row: Row) -> bool:
+    """Whether cores divided the components of the argmax (our addition to the paper)."""
+    return bool(row["cores"].iloc[0])
+
+
+def pairs(arm: Row, reported: Sequence[Row]) -> pd.DataFrame:
+    """The runs of an arm beside those of its preset that are equal in everything else.
+
+    One row per pair: the preset's figures, the arm's with `_arm` behind their names, and the
+    preset's less the arm's: seg_change, argmax_change (NaN where not recorded), merged_change.
+    """
+    presets = [row for row in reported if latest(row)["arm"] == NO_ARM]
+    place = ["preset", "dataset", "train_sequence", "scored_sequence", "seed"]
+    found = pd.concat(presets or [arm.iloc[:0]]).merge(arm, on=place, suffixes=("", "_arm"))
+    equal = [
+        differing(settings(pair), settings(pair, "_arm")) <= ARMS.get(pair["arm_arm"], set())
+        for pair in found.to_dict("records")
+    ]
+    found = records.newest(found.loc[equal], *place).sort_values(place)
+    changes = {"seg_change": SEG, "argmax_change": ARGMAX, "merged_change": "scores.merged"}
+    return found.assign(
+        **{
+            change: found[figure].astype(float) - found[f"{figure}_arm"].astype(float)
+            for change, figure in changes.items()
+        }
+    )
+
+
+def settings(run: Run, suffix: str = "") -> dict[str, Any]:
+    """Each setting of a run, 'concern.field' → value; one younger than it has its default."""
+    found = as_dict(ExperimentConfig())
+    for concern, changed in run[f"config{suffix}"].items():
+        found.setdefault(concern, {}).update(changed)
+    found["instances"] = InstanceConfig(**run[f"instances{suffix}"]).as_dict()
+    return {f"{concern}.{key}": v for concern in found for key, v in found[concern].items()}
+
+
+def differing(*runs: dict[str, Any]) -> set[str]:
+    """The names of the settings in which runs differ."""
+    names = {name for run in runs for name in run}
+    return {name for name in names if any(run.get(name) != runs[0].get(name) for run in runs)}
+
+
+def name(row: Row) -> str:
+    """Preset and arm as tables name them, with the settings' hash."""
+    return f"ours, {settings_name(latest(row))}"
+
+
+def settings_name(run: Run) -> str:
+    """Preset and arm, with the hash of the settings, and how cells are found if unusual."""
+    cells = "" if run["cells"] == InstanceConfig().tag else f", {run['cells']}"
+    return f"{run_words(run)} ({run['config_hash']}{cells})"
+
+
+def run_words(run: Run) -> str:
+    return preset_in_words(run, "" if run["arm"] == NO_ARM else run["arm"])
+
+
+def order(run: Run) -> tuple[int, str, bool, str]:
+    """Sorts presets in their order, and the arms of each after it."""
+    return *records.preset_order(run["preset"]), run["arm"] != NO_ARM, run["arm"]

@@ -32,7 +32,16 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (table, record_link, listed, spans, commit_in_words, plan_in_words)
+    filters = (
+        table,
+        table_lines,
+        runs_table,
+        record_link,
+        listed,
+        spans,
+        commit_in_words,
+        plan_in_words,
+    )
     environment.filters.update({function.__name__: function for function in filters})
     return environment.get_template(f"{template}.md.j2").render(values)
 
@@ -46,9 +55,33 @@ def table(lines: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     | 1\\|2 |  |
     """
     filled = [[*line, *[""] * (len(head) - len(line))] for line in lines]
-    rows = [head, ["---"] * len(head), *filled]
-    cells = [[str(cell).strip().replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+    return table_lines([head, ["---"] * len(head), *filled])
+
+
+def table_lines(lines: Iterable[Sequence[str]]) -> str:
+    """Lines of a Markdown table, below the head that stands in a template."""
+    cells = [[cell.strip().replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def runs_table(lines: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """A table of runs; what is long and the same for all of them stands once, above it.
+
+    >>> print(runs_table([["a", "x"], ["b", "x"]], ["record", "command"]))
+    command of all: x
+    <BLANKLINE>
+    | record |
+    | --- |
+    | a |
+    | b |
+    """
+    long = ("command", "hardware", "versions", "data") if len(lines) > 1 else ()
+    columns = zip(head, zip(*lines, strict=True), strict=True)
+    shared = {name: cells[0] for name, cells in columns if name in long and len({*cells}) == 1}
+    kept = [place for place, name in enumerate(head) if name not in shared]
+    rest = table([[line[k] for k in kept] for line in lines], [head[k] for k in kept])
+    said = "<br>\n".join(f"{name} of all: {cell}" for name, cell in shared.items())
+    return f"{said}\n\n{rest}" if said else rest
 
 
 def record_link(name: str, folder: str = "runs") -> str:
