@@ -129,8 +129,6 @@ def test_a_tiny_network_finds_the_cells_of_the_other_sequence(learned):
     assert learned.probability.shape == learned.instances.shape == (3, 60, 72)
     found = scores(learned)
     assert found["cells"] == 11
-    assert found["seg"] > 0.6
-    assert found["foreground_iou"] > 0.7
     assert 0.9 < found["label_seg"] < 1
     assert found["seg"] < found["label_seg"]
 
@@ -183,21 +181,6 @@ def test_the_summary_is_ready_for_json(learned):
     masks = read_stack(learned.folder / "cells_min20.tif")
     assert masks.dtype == np.uint16
     np.testing.assert_array_equal(masks, learned.instances)
-
-
-def test_held_out_frames_are_predicted_and_not_trained_on(data, tmp_path):
-    found = direction(data, tmp_path, learning(steps=3), hold_out=2)
-    assert found.probability.shape == (2, 60, 72)
-    assert found.summary()["hold_out"] == 2
-    assert len(scores(found)["seg_of_frame"]) == 2
-
-
-def test_what_is_there_is_not_done_again(data, learned):
-    names = (WEIGHTS, "probability.tif", "prediction.json")
-    before = {name: (learned.folder / name).stat().st_mtime_ns for name in names}
-    again = direction(data, learned.folder, learning())
-    assert {name: (learned.folder / name).stat().st_mtime_ns for name in names} == before
-    np.testing.assert_array_equal(again.probability, learned.probability)
 
 
 def test_a_prediction_of_other_frames_is_made_anew(data, tmp_path):
