@@ -89,18 +89,15 @@ def test_the_predictions_are_noisy_and_good():
     assert next_to == pytest.approx(np.exp(-1 / 25), abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
+def test_counts_that_make_no_sense_are_refused():
+    for options, words in (
         ({"slices": 31}, "slices = 31: must be an integer from 1 to 30"),
         ({"size_px": 16}, "size_px = 16"),
         ({"slices": 2, "plain_slices": 3}, "plain_slices = 3: must be an integer from 1 to 2"),
         ({"repeats": 0}, "repeats = 0"),
-    ],
-)
-def test_benchmark_refuses_counts_that_make_no_sense(options, words):
-    with pytest.raises(ValueError, match=words):
-        benchmark(**options)
+    ):
+        with pytest.raises(ValueError, match=words):
+            benchmark(**options)
 
 
 @pytest.mark.parametrize("case", CASES)
