@@ -1,7 +1,6 @@
 """The EM stack: where it is looked for, what is verified, how it is downloaded (from here only)."""
 
 import http.server
-import os
 import threading
 import zipfile
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.real_data import real_data
 from unet2015.data import download, isbi2012
 from unet2015.data.isbi2012 import five_folds, load_isbi2012, pixel_sha256
 from unet2015.data.tiff import write_stack
@@ -295,13 +295,9 @@ def test_folds_are_contiguous_complete_and_as_equal_as_can_be():
             five_folds(slices, folds)
 
 
-REAL = os.environ.get("UNET2015_DATA")
-
-
-@pytest.mark.skipif(REAL is None, reason="UNET2015_DATA is not set")
 def test_the_real_stack(monkeypatch):
     monkeypatch.undo()
-    stack = load_isbi2012(download=False)
+    stack = load_isbi2012(real_data("isbi2012"), download=False)
     assert stack.train_images.shape == stack.train_labels.shape == (30, 512, 512)
     assert stack.train_images.mean() == pytest.approx(126.1632, abs=1e-4)
     assert 255 * stack.train_labels.mean() == pytest.approx(198.9940, abs=1e-4)

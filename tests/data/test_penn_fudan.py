@@ -1,6 +1,5 @@
 """The Penn-Fudan set: instances become one foreground; the download is counted, then kept."""
 
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -9,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.real_data import real_data
 from unet2015.data import pairs, penn_fudan
 from unet2015.data.pairs import read_instances, read_pair
 from unet2015.data.penn_fudan import count_persons, load_penn_fudan
 
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere")) / "PennFudanPed"
 PERSONS = {"PennPed00002": 3, "FudanPed00001": 2}
 
 
@@ -122,10 +121,9 @@ def test_files_in_the_cache_are_never_replaced(server, tmp_path):
 
 
 def test_the_real_set(monkeypatch):
-    if not (REAL / "PNGImages").is_dir():
-        pytest.skip("UNET2015_DATA is not set, or has no PennFudanPed/PNGImages")
     monkeypatch.undo()
-    found = load_penn_fudan(REAL)
+    folder = real_data("PennFudanPed", "PNGImages").parent
+    found = load_penn_fudan(folder)
     assert "170 of 170 pairs, the files of the copy known here" in found.source
     assert sum(pair.name.startswith("Fudan") for pair in found.pairs) == 74
     assert sum(pair.name.startswith("Penn") for pair in found.pairs) == 96
@@ -134,7 +132,7 @@ def test_the_real_set(monkeypatch):
         image, mask = read_pair(pair)
         assert image.shape[:2] == mask.shape
         # one line for each person in PASCAL's annotation, with a box that holds a part of the mask
-        boxes = boxes_of(REAL / "Annotation" / f"{pair.name}.txt")
+        boxes = boxes_of(folder / "Annotation" / f"{pair.name}.txt")
         assert len(boxes) == count_persons(pair)
         assert all(mask[y0 - 1 : y1, x0 - 1 : x1].any() for x0, y0, x1, y1 in boxes)
 

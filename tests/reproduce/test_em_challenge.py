@@ -1,6 +1,5 @@
 """reproduce/em_challenge.py from end to end: on a small phantom, and on the real stack if there."""
 
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 import experiments
 from tests.commands import ROOT, TINY, files_below, records_in, refusal, run
+from tests.real_data import real_data
 from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 from unet2015.data import isbi2012, phantom
 from unet2015.data.tiff import read_stack, write_stack
@@ -22,7 +22,6 @@ from unet2015.training.checkpoint import WEIGHTS, load_checkpoint
 from unet2015.training.stopping import TrainingStopped
 
 SCRIPT = "reproduce/em_challenge.py"
-REAL = Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012"
 TINY_SETTINGS = ExperimentConfig(
     model=ModelConfig(width=2, depth=1),
     training=TrainingConfig(input_tile_px=40, steps=4, warmup_steps=2),
@@ -248,13 +247,9 @@ def test_the_help_teaches(capsys):
         assert word in re.sub(r"\s+", " ", text)
 
 
-@pytest.mark.skipif(
-    not (REAL / "train-volume.tif").is_file(),
-    reason="UNET2015_DATA is not set, or has no isbi2012/train-volume.tif",
-)
 def test_the_real_stack_in_a_process_of_its_own(tmp_path):
     places = ["--output", tmp_path / "runs", "--results", tmp_path / "results"]
-    command = [sys.executable, SCRIPT, *places, *TINY, "--data", REAL]
+    command = [sys.executable, SCRIPT, *places, *TINY, "--data", real_data("isbi2012")]
     ended = subprocess.run(
         [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False
     )
