@@ -229,13 +229,15 @@ def test_pictures_are_published_only_of_what_the_preset_stands_for(tmp_path, mon
         isbi2012, "load_isbi2012", lambda directory: replace(SMALL, name="isbi2012")
     )
     monkeypatch.setattr(experiments, "load", lambda name: TINY_SETTINGS)
-    places = ("--output", tmp_path / "runs", "--results", tmp_path / "results")
-    pictures = tmp_path / "results" / "figures"
-    for others in (("--folds", 0), ("--seed", 1)):
-        assert run(SCRIPT, *places, *others) == 0
-        assert not pictures.exists()
-    assert run(SCRIPT, *places) == 0
-    assert {path.name for path in pictures.iterdir()} == {
+
+    def pictures(*options: object) -> list[Path]:
+        folder = tmp_path / str(options[1])  # runs of one second would be equally new
+        places = ("--output", folder / "runs", "--results", folder / "results")
+        assert run(SCRIPT, *places, *options) == 0
+        return list(folder.glob("results/figures/*"))
+
+    assert pictures("--folds", 0) == pictures("--seed", 1) == []
+    assert {path.name for path in pictures("--folds", 4)} == {
         f"em_challenge_quick_{name}.png" for name in ("panel", "overlap_tile", "learning_curve")
     }
 

@@ -250,6 +250,11 @@ def test_bad_options_end_with_one_message_and_exit_code_2(capsys, arguments, mes
     assert "Traceback" not in captured.err
 
 
+def test_a_loss_that_does_not_fit_the_network_ends_with_exit_code_2(capsys):
+    assert run("-m", "unet2015", "overfit", *SMALL, "--training.loss", "logistic") == 2
+    assert "model.classes" in " ".join(capsys.readouterr().err.split())
+
+
 # The settings of a later re-implementation
 
 
