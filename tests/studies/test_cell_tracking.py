@@ -14,7 +14,7 @@ from unet2015.config import AugmentationConfig, ExperimentConfig, PredictionConf
 from unet2015.data.cell_tracking import CellTracking, load_cell_tracking
 from unet2015.data.tiff import read_stack
 from unet2015.inference.instances import InstanceConfig
-from unet2015.studies import cell_tracking, cell_tracking_figures
+from unet2015.studies import cell_tracking
 from unet2015.studies.cell_tracking import (
     Direction,
     run_direction,
@@ -233,18 +233,3 @@ def test_seg_of_the_challenges_own_code_is_ours(tmp_path, learned):
 def test_more_cells_than_the_masks_hold_are_refused():
     with pytest.raises(ValueError, match=r"65536 cells in a frame: .* 65535; choose a larger"):
         cell_tracking.as_masks(np.array([[65536]]))
-
-
-def test_the_pictures_are_drawn(learned):
-    cell_tracking_figures.draw(learned)
-    for name in cell_tracking_figures.PICTURES:
-        assert (learned.folder / name).read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_name_of_a_run_says_what_was_run(data):
-    config = learning()
-    name = cell_tracking.run_name("quick", "none", NAME, split_frames(data, "01"), 3, config)
-    assert name.startswith(f"cell_tracking_quick_{NAME}_train01_seed3_")
-    arm = ("quick", "cell_tracking_no_ridge", NAME)
-    held_out = cell_tracking.run_name(*arm, split_frames(data, "02", 2), 0, config)
-    assert held_out.startswith(f"cell_tracking_quick_no_ridge_{NAME}_train02_holdout2_seed0_")
