@@ -244,7 +244,7 @@ def test_concatenation_crops_the_centre() -> None:
     ],
     ids=str,
 )
-def test_options_learn(config: ModelConfig) -> None:
+def test_every_option_gives_each_parameter_a_gradient(config: ModelConfig) -> None:
     """Every option gives a network whose every parameter receives a gradient."""
     network = UNet(config).train()
     image = torch.rand(2, config.in_channels, 204, 204, generator=torch.Generator().manual_seed(0))

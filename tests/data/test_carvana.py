@@ -50,7 +50,7 @@ def test_without_the_set_kaggle_is_named(folder):
             load_carvana(data)
 
 
-def test_the_real_set():
+def test_the_real_set_is_grouped_by_car():
     found = load_carvana(real_data("carvana", "train").parent)
     cars = {car: sum(pair.group == car for pair in found.pairs) for car in found.groups}
     if "96 of 5088 pairs" in found.source:

@@ -30,7 +30,7 @@ def real(request):
     return load_cell_tracking(request.param, real_data(request.param, "01_GT").parent)
 
 
-def test_the_real_set(real):
+def test_the_real_sets_have_the_frames_and_cells_that_are_published(real):
     sizes, partly, gold_masks = REAL_SETS[real.name]
     assert "the pixels of the release known here" in real.source
     for name, (annotated, unannotated, frames, size) in sizes.items():

@@ -77,7 +77,7 @@ def test_the_real_sets_sorted_images_and_masks_are_in_different_orders(real):
         assert numbers == sorted(numbers)
 
 
-def test_the_real_set(real):
+def test_the_real_set_has_tumours_on_a_third_of_its_slices(real):
     with_tumour = 0
     for pair in real.pairs:
         image, mask = read_pair(pair)

@@ -145,7 +145,7 @@ def real():
     return load_nuclei(real_data("dsb2018", "stage1_train").parent)
 
 
-def test_the_real_set(real):
+def test_the_real_nuclei_unite_to_the_masks(real):
     if "504 of 670 pairs" in real.source and "mask names" in real.hashes:
         assert sum(len(pair.mask_names) for pair in real.pairs) == 17757
         assert real.hashes == {
@@ -159,7 +159,7 @@ def test_the_real_set(real):
         assert image.shape == (*labels.shape, 3)
 
 
-def test_the_real_split(real):
+def test_the_real_split_is_of_12_and_6_images(real):
     split = read_split(real_data("dsb2018", SPLIT))
     assert {part: len(names) for part, names in split.items()} == {"train": 12, "validation": 6}
     for names in split.values():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.offline import refused
 from tests.real_data import real_data
 from unet2015.data import pairs, penn_fudan
 from unet2015.data.pairs import read_instances, read_pair
@@ -19,10 +20,6 @@ PERSONS = {"PennPed00002": 3, "FudanPed00001": 2}
 @pytest.fixture(autouse=True)
 def _offline(tmp_path, monkeypatch):
     """An empty cache, and no way to the network."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
     monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
     monkeypatch.setattr(penn_fudan, "fetch", refused)
     monkeypatch.setattr(penn_fudan, "OFFICIAL_PAIRS", len(PERSONS))
@@ -120,7 +117,7 @@ def test_files_in_the_cache_are_never_replaced(server, tmp_path):
     assert kept.read_text() == "mine"
 
 
-def test_the_real_set(monkeypatch):
+def test_the_real_set_has_170_pairs_and_423_persons(monkeypatch):
     monkeypatch.undo()
     folder = real_data("PennFudanPed", "PNGImages").parent
     found = load_penn_fudan(folder)

@@ -121,7 +121,7 @@ def test_the_same_command_does_nothing_twice_and_what_is_missing_is_made(tmp_pat
     ]
 
 
-def test_held_out_frames_and_an_arm(tmp_path, data):
+def test_held_out_frames_are_scored_with_the_settings_of_an_arm(tmp_path, data):
     arm = ("--arm", "cell_tracking_no_ridge", "--hold-out", 1)
     assert run_tiny(tmp_path, data, *ONE, *arm) == 0
     (record,) = records_in(tmp_path)
@@ -215,7 +215,7 @@ def test_the_help_teaches(capsys):
     assert "--instances.min-size-px" in text
 
 
-def test_the_real_set_of_hela_cells(tmp_path):
+def test_the_real_hela_cells_are_scored(tmp_path):
     name = SETS[1]
     folder = real_data(name, "01_GT").parents[1]
     assert run_tiny(tmp_path, folder, "--datasets", name, "--train-on", "02") == 0

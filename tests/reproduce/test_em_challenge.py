@@ -87,7 +87,7 @@ def test_several_folds_are_pooled_and_submit_scores_the_test_volume(tmp_path):
     assert read_stack(submitted).shape == (2, 64, 64)
 
 
-def test_the_test_volume_alone(tmp_path, capsys):
+def test_the_test_volume_can_be_predicted_alone(tmp_path, capsys):
     assert run_tiny(tmp_path, "--folds", "--submit") == 0
     (record,) = records_in(tmp_path)
     assert (record["folds"], record["pooled"]) == ({}, None)

@@ -133,7 +133,7 @@ def test_a_tiny_network_finds_the_cells_of_the_other_sequence(learned):
     assert found["seg"] < found["label_seg"]
 
 
-def test_the_scores_by_hand(learned):
+def test_the_scores_are_those_computed_by_hand(learned):
     found = scores(learned)
     sequence = learned.split.scored
     jaccard, of_frame = [], []

@@ -158,7 +158,7 @@ FOUND = [
 ]
 
 
-def test_the_answer_in_words():
+def test_the_answer_names_the_lowest_rate_that_learns():
     assert answer(FOUND, 3, 0.1).startswith("yes, from rate 0.001: ")
     assert "in step 3" in answer(FOUND, 3, 0.1)
     no = answer([FOUND[0], FOUND[3]], 3, 0.1)
