@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from tests.offline import refused
 from unet2015.data import cell_tracking
 
 SHAPE = (60, 72)
@@ -55,10 +56,6 @@ def _write(path: Path, pixels: np.ndarray) -> None:
 
 def go_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data but those given, an empty cache, and no way to the network."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
     monkeypatch.delenv("UNET2015_DATA", raising=False)
     monkeypatch.setattr(cell_tracking, "cache_folder", lambda name: tmp_path / "cache" / name)
     monkeypatch.setattr(cell_tracking, "fetch", refused)

@@ -19,7 +19,7 @@ def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return scores, labels, weights
 
 
-def test_is_the_weighted_mean_of_the_softmax_cross_entropy() -> None:
+def test_the_loss_is_the_weighted_mean_of_the_softmax_cross_entropy() -> None:
     scores, labels, weights = example()
     total = norm = 0.0
     for b in range(2):

@@ -1,8 +1,5 @@
 """Eq. 2 against brute force over pixels and cells; the ridge against loops."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -14,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial.distance import cdist
 from skimage.measure import label as skimage_label
 
+from tests.real_data import real_data
 from unet2015.config import WeightMapConfig
 from unet2015.weight_map import (
     border_weight_map,
@@ -124,11 +122,7 @@ def test_distances_are_exact_within_the_reach(instances: np.ndarray, reach_px: f
 
 
 def em_labels() -> np.ndarray:
-    root = os.environ.get("UNET2015_DATA")
-    path = Path(root or "") / "isbi2012" / "train-labels.tif"
-    if not root or not path.exists():
-        pytest.skip("UNET2015_DATA is not set, or has no isbi2012/train-labels.tif")
-    return tifffile.imread(path) > 0
+    return tifffile.imread(real_data("isbi2012", "train-labels.tif")) > 0
 
 
 def test_real_em_slice_is_that_of_full_distance_transforms() -> None:

@@ -96,25 +96,6 @@ def test_nearest_source_is_the_pixel_that_is_shown() -> None:
         assert (found == shown[np.ix_(*places)]).mean() > 0.999
 
 
-def test_one_field_for_all_images() -> None:
-    rng = np.random.default_rng(4)
-    image, labels = rng.random((30, 31), np.float32), rng.integers(0, 5, (30, 31), np.uint8)
-    displacement = random_displacement(rng)
-    together = deform([image, labels, image], displacement, angle_deg=70, orders=[3, 0, 1])
-    for array, order, ours in zip([image, labels, image], [3, 0, 1], together, strict=True):
-        (alone,) = deform([array], displacement, angle_deg=70, orders=[order])
-        assert_array_equal(ours, alone)
-    (as_image,) = deform([labels.astype(np.float32)], displacement, angle_deg=70, orders=[0])
-    assert_array_equal(together[1], as_image)
-
-
-def test_right_angles_are_rot90() -> None:
-    image = np.random.default_rng(5).random((9, 9), np.float32)
-    for quarters in range(4):
-        (ours,) = deform([image], np.zeros((2, 3, 3)), angle_deg=90 * quarters, orders=[1])
-        assert_allclose(ours, np.rot90(image, quarters), atol=1e-5)
-
-
 def test_integer_images_do_not_wrap_around() -> None:
     image = np.random.default_rng(7).integers(0, 256, (20, 20), np.uint8)
     (ours,) = deform([image], np.zeros((2, 3, 3)), orders=[3])

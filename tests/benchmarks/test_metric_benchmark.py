@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.real_data import real_data
 from unet2015 import metrics
 from unet2015.benchmarks import metrics as metric_benchmark
 from unet2015.benchmarks import plain_metrics as plain
@@ -42,8 +42,7 @@ def test_the_rows_on_a_small_phantom(without_data):
 
 
 def test_the_real_labels_are_used_where_they_are():
-    if not os.environ.get("UNET2015_DATA"):
-        pytest.skip("UNET2015_DATA is not set: the EM stack is not part of the project")
+    real_data("isbi2012")
     assert "ISBI 2012 training labels" in benchmark(**SMALL).notes[0]
 
 
@@ -89,28 +88,21 @@ def test_the_predictions_are_noisy_and_good():
     assert next_to == pytest.approx(np.exp(-1 / 25), abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
+def test_counts_that_make_no_sense_are_refused():
+    for options, words in (
         ({"slices": 31}, "slices = 31: must be an integer from 1 to 30"),
         ({"size_px": 16}, "size_px = 16"),
         ({"slices": 2, "plain_slices": 3}, "plain_slices = 3: must be an integer from 1 to 2"),
         ({"repeats": 0}, "repeats = 0"),
-    ],
-)
-def test_benchmark_refuses_counts_that_make_no_sense(options, words):
-    with pytest.raises(ValueError, match=words):
-        benchmark(**options)
+    ):
+        with pytest.raises(ValueError, match=words):
+            benchmark(**options)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_plain_implementation_equals_the_organisers(case):
     """What ours is timed against is right itself: at every threshold."""
-    if not os.environ.get("UNET2015_DATA"):
-        pytest.skip("UNET2015_DATA is not set: the organisers' outputs lie beside it")
-    folder = Path(os.environ["UNET2015_DATA"]).parent / "metrics_reference" / case
-    if not folder.exists():
-        pytest.skip(f"no {case} in metrics_reference beside $UNET2015_DATA")
+    folder = real_data("..", "metrics_reference", case)
     expected = json.loads((folder / "expected.json").read_text())["per_threshold"]
     labels, probability = read_stack(folder / "labels.tif") > 0, read_stack(folder / "proposal.tif")
     found = plain.all_curves(labels, probability, metrics.challenge_thresholds())

@@ -1,6 +1,5 @@
 """The Carvana set: pairs by name, grouped by car; a part of it says so; the real one if there."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,19 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet2015.data import pairs
+from tests.real_data import real_data
 from unet2015.data.carvana import load_carvana
 from unet2015.data.pairs import read_pair
 
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere")) / "carvana"
 NAMES = ("00087a6bd4dc_02", "00087a6bd4dc_01", "f00905abd3d7_16")
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, no_pairs_elsewhere) -> Path:
     """Three pairs in the official layout; no other place has the set."""
-    monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.delenv("UNET2015_DATA", raising=False)
     for part in ("train", "train_masks"):
         (tmp_path / "set" / part).mkdir(parents=True)
     for k, name in enumerate(NAMES):
@@ -54,10 +50,8 @@ def test_without_the_set_kaggle_is_named(folder):
             load_carvana(data)
 
 
-def test_the_real_set():
-    if not (REAL / "train").is_dir():
-        pytest.skip("UNET2015_DATA is not set, or has no carvana/train")
-    found = load_carvana(REAL)
+def test_the_real_set_is_grouped_by_car():
+    found = load_carvana(real_data("carvana", "train").parent)
     cars = {car: sum(pair.group == car for pair in found.pairs) for car in found.groups}
     if "96 of 5088 pairs" in found.source:
         assert len(found.pairs) == 96

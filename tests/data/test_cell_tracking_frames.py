@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from skimage.morphology import dilation, disk
 
+from tests.offline import refused
 from unet2015.data import cell_tracking
 from unet2015.data.cell_tracking import RELEASES, load_cell_tracking
 
@@ -64,10 +65,6 @@ def fill(folder: Path, *, digits: int = 3, **options) -> Path:
 @pytest.fixture(autouse=True)
 def _small_and_offline(tmp_path, monkeypatch):
     """A small reach, no release known, an empty cache, and no way to the network."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
     release = dataclasses.replace(RELEASES[NAME], reach_px=REACH_PX, pixel_sha256={})
     monkeypatch.setattr(cell_tracking, "RELEASES", {**RELEASES, NAME: release})
     monkeypatch.setattr(cell_tracking, "cache_folder", lambda name: tmp_path / "cache" / name)
@@ -104,7 +101,7 @@ def check(data: cell_tracking.CellTracking) -> None:
 
 
 @pytest.mark.parametrize("digits", [3, 4])
-def test_from_the_folder_given(tmp_path, digits):
+def test_annotated_frames_come_with_gold_masks_and_ignore_regions(tmp_path, digits):
     data = load_cell_tracking(NAME, fill(tmp_path / "data", digits=digits))
     check(data)
     assert str(tmp_path) not in data.source
@@ -132,7 +129,9 @@ def test_the_source_says_whether_the_pixels_are_known(tmp_path, monkeypatch):
     assert "other pixels than the release known here" in load_cell_tracking(NAME, folder).source
 
 
-def test_the_order_of_the_places(tmp_path, monkeypatch):
+def test_the_folder_given_goes_before_the_environment_and_that_before_the_cache(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("UNET2015_DATA", str(tmp_path / "root"))
     fill(tmp_path / "cache" / NAME)
     assert "per-user cache" in load_cell_tracking(NAME).source
@@ -243,7 +242,7 @@ def test_a_frame_that_is_read_later_is_checked_then(tmp_path, change, message):
         data.read_frame("01", 2)
 
 
-def test_read_frame_of_a_sequence_or_number_that_is_not_there(tmp_path):
+def test_a_sequence_or_frame_that_is_not_there_is_refused(tmp_path):
     data = load_cell_tracking(NAME, fill(tmp_path / "data"))
     with pytest.raises(ValueError, match="sequence = '03': must be '01' or '02'"):
         data.read_frame("03", 0)

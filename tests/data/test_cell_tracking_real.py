@@ -2,16 +2,13 @@
 
 import csv
 import hashlib
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.real_data import real_data
 from unet2015.data.cell_tracking import load_cell_tracking
 from unet2015.data.tiff import read_stack
-
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere"))
 
 REAL_SETS = {
     "PhC-C2DH-U373": (
@@ -30,12 +27,10 @@ REAL_SETS = {
 
 @pytest.fixture(scope="module", params=REAL_SETS)
 def real(request):
-    if not (REAL / request.param / "01_GT").is_dir():
-        pytest.skip(f"UNET2015_DATA is not set, or has no {request.param}/01_GT")
-    return load_cell_tracking(request.param, REAL / request.param)
+    return load_cell_tracking(request.param, real_data(request.param, "01_GT").parent)
 
 
-def test_the_real_set(real):
+def test_the_real_sets_have_the_frames_and_cells_that_are_published(real):
     sizes, partly, gold_masks = REAL_SETS[real.name]
     assert "the pixels of the release known here" in real.source
     for name, (annotated, unannotated, frames, size) in sizes.items():
@@ -59,10 +54,7 @@ def test_the_real_set(real):
 
 def test_the_real_pixels_are_those_of_the_manifest(real):
     """The manifest beside the data is older than this program; masks are uint16 in the files."""
-    manifest = REAL / real.name / "MANIFEST.tsv"
-    if not manifest.is_file():
-        pytest.skip(f"no {real.name}/MANIFEST.tsv")
-    with manifest.open(newline="") as file:
+    with real_data(real.name, "MANIFEST.tsv").open(newline="") as file:
         known = {
             row["path"]: row["sha256_pixels_C_order"]
             for row in csv.DictReader(file, delimiter="\t")
@@ -79,7 +71,7 @@ def test_the_real_pixels_are_those_of_the_manifest(real):
 def test_the_real_ignore_regions_hold_the_unannotated_markers_and_no_other(real):
     for name, sequence in real.sequences.items():
         for k, t in enumerate(sequence.frames):
-            path = REAL / real.name / f"{name}_GT" / "TRA" / f"man_track{t:03}.tif"
+            path = real_data(real.name, f"{name}_GT", "TRA", f"man_track{t:03}.tif")
             markers = read_stack(path)[0]
             for marker in np.unique(markers[markers > 0]):
                 ignored = sequence.ignore[k][markers == marker]

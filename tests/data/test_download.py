@@ -1,12 +1,11 @@
 """Unpacking and verifying of archives; fetching and the folders are tested with the data sets."""
 
-import hashlib
 import stat
 import zipfile
 
 import pytest
 
-from unet2015.data.download import check_archive, unpack
+from unet2015.data.download import unpack
 
 
 def test_an_archive_is_unpacked_whole(tmp_path):
@@ -45,14 +44,3 @@ def test_a_symbolic_link_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the member 'set/link'"):
         unpack(tmp_path / "a.zip", tmp_path / "target")
     assert [path.name for path in tmp_path.rglob("*")] == ["a.zip"]
-
-
-def test_the_archive_known_and_another(tmp_path):
-    path = tmp_path / "a.zip"
-    path.write_bytes(b"known")
-    known = hashlib.sha256(b"known").hexdigest()
-    check_archive(path, known, "https://example.org/a.zip")
-    path.write_bytes(b"other")
-    found = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(ValueError, match=f"a.zip: .* SHA-256 {found}, expected {known}"):
-        check_archive(path, known, "https://example.org/a.zip")

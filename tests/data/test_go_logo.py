@@ -1,24 +1,15 @@
 """The Go logo: annotated by the rule, scaled and placed by (seed, k), a glyph where it is not."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import find_objects, label
 
-from unet2015.data import pairs
+from tests.real_data import real_data
 from unet2015.data.go_logo import BLUE, LOGO, annotate, draw_glyph, load_go_logo
 from unet2015.data.pairs import read_mask
 
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere")) / "golang-logo"
-
-
-@pytest.fixture(autouse=True)
-def _nowhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.delenv("UNET2015_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("no_pairs_elsewhere")
 
 
 def test_the_annotation_rule_pixel_by_pixel():
@@ -98,10 +89,9 @@ def test_a_pair_depends_on_seed_and_k_alone():
 
 
 def test_the_real_logo_has_the_annotation_of_its_file():
-    if not (REAL / LOGO).is_file():
-        pytest.skip(f"UNET2015_DATA is not set, or has no golang-logo/{LOGO}")
-    found = load_go_logo(REAL)
+    folder = real_data("golang-logo", LOGO).parent
+    found = load_go_logo(folder)
     assert "the file known here" in found.source
-    np.testing.assert_array_equal(found.annotation, read_mask(REAL / "annotation_golang.png"))
+    np.testing.assert_array_equal(found.annotation, read_mask(folder / "annotation_golang.png"))
     assert found.annotation.mean() == pytest.approx(0.135, abs=0.0005)
     assert found.pair(0, 0)[1].any()

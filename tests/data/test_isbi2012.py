@@ -1,7 +1,6 @@
 """The EM stack: where it is looked for, what is verified, how it is downloaded (from here only)."""
 
 import http.server
-import os
 import threading
 import zipfile
 from functools import partial
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.offline import refused
+from tests.real_data import real_data
 from unet2015.data import download, isbi2012
 from unet2015.data.isbi2012 import five_folds, load_isbi2012, pixel_sha256
 from unet2015.data.tiff import write_stack
@@ -36,10 +37,6 @@ def fill(folder: Path, *names: str) -> Path:
 @pytest.fixture(autouse=True)
 def _small_and_offline(tmp_path, monkeypatch):
     """A small stack takes the challenge's place; an empty cache; no way to the network."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
     hashes = {name: pixel_sha256(pixels) for name, pixels in arrays().items()}
     del hashes["test-labels.tif"]
     monkeypatch.setattr(isbi2012, "SHAPE", SHAPE)
@@ -209,7 +206,7 @@ def test_a_download_goes_on_without_test_labels_that_are_none(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("kind", ["no zip", "half a zip", "damaged", "no training files"])
-def test_a_download_that_is_not_the_archive(tmp_path, monkeypatch, kind):
+def test_a_download_that_is_not_the_archive_does_not_reach_the_cache(tmp_path, monkeypatch, kind):
     path = archive(tmp_path, *(NAMES[2:] if kind == "no training files" else NAMES))
     if kind == "no zip":
         path.write_text("<html>sign in first</html>")
@@ -295,13 +292,9 @@ def test_folds_are_contiguous_complete_and_as_equal_as_can_be():
             five_folds(slices, folds)
 
 
-REAL = os.environ.get("UNET2015_DATA")
-
-
-@pytest.mark.skipif(REAL is None, reason="UNET2015_DATA is not set")
-def test_the_real_stack(monkeypatch):
+def test_the_real_membranes_are_darker_than_the_cells(monkeypatch):
     monkeypatch.undo()
-    stack = load_isbi2012(download=False)
+    stack = load_isbi2012(real_data("isbi2012"), download=False)
     assert stack.train_images.shape == stack.train_labels.shape == (30, 512, 512)
     assert stack.train_images.mean() == pytest.approx(126.1632, abs=1e-4)
     assert 255 * stack.train_labels.mean() == pytest.approx(198.9940, abs=1e-4)

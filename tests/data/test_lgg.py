@@ -1,17 +1,15 @@
 """The LGG set: slices by number, masks by name and not by place; the real one if there."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from unet2015.data import pairs
+from tests.real_data import real_data
 from unet2015.data.lgg import load_lgg
 from unet2015.data.pairs import read_pair
 
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere")) / "LGG-kaggle_3m"
 PATIENTS = ("TCGA_HT_0002_20000101", "TCGA_CS_0001_19990101")
 SLICES = (1, 2, 10, 11)
 
@@ -22,10 +20,8 @@ def write(path: Path, array: np.ndarray) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, no_pairs_elsewhere) -> Path:
     """Two patients in the official layout, slice n with n pixels of tumour; nowhere else."""
-    monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.delenv("UNET2015_DATA", raising=False)
     for patient in PATIENTS:
         for n in SLICES:
             place = tmp_path / "set" / "kaggle_3m" / patient
@@ -63,9 +59,7 @@ def test_without_the_set_kaggle_is_named():
 
 @pytest.fixture
 def real():
-    if not (REAL / "kaggle_3m").is_dir():
-        pytest.skip("UNET2015_DATA is not set, or has no LGG-kaggle_3m/kaggle_3m")
-    return load_lgg(REAL)
+    return load_lgg(real_data("LGG-kaggle_3m", "kaggle_3m").parent)
 
 
 def test_the_real_sets_sorted_images_and_masks_are_in_different_orders(real):
@@ -83,7 +77,7 @@ def test_the_real_sets_sorted_images_and_masks_are_in_different_orders(real):
         assert numbers == sorted(numbers)
 
 
-def test_the_real_set(real):
+def test_the_real_set_has_tumours_on_a_third_of_its_slices(real):
     with_tumour = 0
     for pair in real.pairs:
         image, mask = read_pair(pair)

@@ -1,6 +1,5 @@
 """The nuclei: both layouts give the same, the first mask can be left out, the 12 + 6 split."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -8,19 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet2015.data import pairs
+from tests.real_data import real_data
 from unet2015.data.nuclei import SPLIT, load_nuclei, read_nuclei, read_split
 from unet2015.data.pairs import choose, read_pair
 
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere")) / "dsb2018"
 NUCLEI = {"0aa1": ["c0", "a1", "b2"], "0aa0": ["ff"]}
 """ImageId → file names of the masks, in the order in which this test draws them."""
 
 
-@pytest.fixture(autouse=True)
-def _empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.delenv("UNET2015_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("no_pairs_elsewhere")
 
 
 def nucleus(image: str, name: str) -> np.ndarray:
@@ -147,12 +142,10 @@ def test_a_split_is_read_in_its_order_and_what_is_wrong_with_it_is_named(tmp_pat
 
 @pytest.fixture
 def real():
-    if not (REAL / "stage1_train").is_dir():
-        pytest.skip("UNET2015_DATA is not set, or has no dsb2018/stage1_train")
-    return load_nuclei(REAL)
+    return load_nuclei(real_data("dsb2018", "stage1_train").parent)
 
 
-def test_the_real_set(real):
+def test_the_real_nuclei_unite_to_the_masks(real):
     if "504 of 670 pairs" in real.source and "mask names" in real.hashes:
         assert sum(len(pair.mask_names) for pair in real.pairs) == 17757
         assert real.hashes == {
@@ -166,10 +159,8 @@ def test_the_real_set(real):
         assert image.shape == (*labels.shape, 3)
 
 
-def test_the_real_split(real):
-    if not (REAL / SPLIT).is_file():
-        pytest.skip(f"UNET2015_DATA has no dsb2018/{SPLIT}")
-    split = read_split(REAL / SPLIT)
+def test_the_real_split_is_of_12_and_6_images(real):
+    split = read_split(real_data("dsb2018", SPLIT))
     assert {part: len(names) for part, names in split.items()} == {"train": 12, "validation": 6}
     for names in split.values():
         for pair in choose(real.pairs, names):

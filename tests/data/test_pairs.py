@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from unet2015.data import pairs
 from unet2015.data.pairs import (
     Pair,
     choose,
@@ -23,11 +22,7 @@ from unet2015.data.pairs import (
     resize_pair,
 )
 
-
-@pytest.fixture(autouse=True)
-def _empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.delenv("UNET2015_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("no_pairs_elsewhere")
 
 
 def noise(*shape: int) -> np.ndarray:

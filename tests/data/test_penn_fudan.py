@@ -1,6 +1,5 @@
 """The Penn-Fudan set: instances become one foreground; the download is counted, then kept."""
 
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -9,21 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.offline import refused
+from tests.real_data import real_data
 from unet2015.data import pairs, penn_fudan
 from unet2015.data.pairs import read_instances, read_pair
 from unet2015.data.penn_fudan import count_persons, load_penn_fudan
 
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere")) / "PennFudanPed"
 PERSONS = {"PennPed00002": 3, "FudanPed00001": 2}
 
 
 @pytest.fixture(autouse=True)
 def _offline(tmp_path, monkeypatch):
     """An empty cache, and no way to the network."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
     monkeypatch.setattr(pairs, "cache_folder", lambda name: tmp_path / "cache" / name)
     monkeypatch.setattr(penn_fudan, "fetch", refused)
     monkeypatch.setattr(penn_fudan, "OFFICIAL_PAIRS", len(PERSONS))
@@ -121,11 +117,10 @@ def test_files_in_the_cache_are_never_replaced(server, tmp_path):
     assert kept.read_text() == "mine"
 
 
-def test_the_real_set(monkeypatch):
-    if not (REAL / "PNGImages").is_dir():
-        pytest.skip("UNET2015_DATA is not set, or has no PennFudanPed/PNGImages")
+def test_the_real_set_has_170_pairs_and_423_persons(monkeypatch):
     monkeypatch.undo()
-    found = load_penn_fudan(REAL)
+    folder = real_data("PennFudanPed", "PNGImages").parent
+    found = load_penn_fudan(folder)
     assert "170 of 170 pairs, the files of the copy known here" in found.source
     assert sum(pair.name.startswith("Fudan") for pair in found.pairs) == 74
     assert sum(pair.name.startswith("Penn") for pair in found.pairs) == 96
@@ -134,7 +129,7 @@ def test_the_real_set(monkeypatch):
         image, mask = read_pair(pair)
         assert image.shape[:2] == mask.shape
         # one line for each person in PASCAL's annotation, with a box that holds a part of the mask
-        boxes = boxes_of(REAL / "Annotation" / f"{pair.name}.txt")
+        boxes = boxes_of(folder / "Annotation" / f"{pair.name}.txt")
         assert len(boxes) == count_persons(pair)
         assert all(mask[y0 - 1 : y1, x0 - 1 : x1].any() for x0, y0, x1, y1 in boxes)
 

@@ -61,7 +61,7 @@ def test_no_side_is_taken_for_colour_channels(tmp_path):
         (np.zeros((2, 2, 3, 3), np.uint8), r"shape \(2, 2, 3, 3\)"),
     ],
 )
-def test_a_stack_that_cannot_be_written(tmp_path, stack, message):
+def test_a_stack_that_cannot_be_written_is_refused(tmp_path, stack, message):
     with pytest.raises(ValueError, match=message):
         write_stack(tmp_path / "stack.tif", stack)
     assert list(tmp_path.iterdir()) == []
@@ -117,7 +117,7 @@ def test_one_bit_images_become_0_and_1(tmp_path):
     np.testing.assert_array_equal(read[0], mask)
 
 
-def test_an_imagej_stack_with_a_single_directory(tmp_path):
+def test_an_imagej_stack_with_a_single_directory_is_read_whole(tmp_path):
     """ImageJ writes large stacks with one directory, and the other slices behind the first."""
     stack = ramp((5, 20, 30))
     path = tmp_path / "x.tif"
@@ -189,7 +189,7 @@ def test_an_empty_strip_is_not_read_as_zeros(tmp_path):
         read_stack(path)
 
 
-def test_directories_in_a_circle(tmp_path):
+def test_directories_in_a_circle_are_refused(tmp_path):
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, ramp((20, 30)), metadata=None)
     content = bytearray(path.read_bytes())

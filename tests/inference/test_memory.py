@@ -24,7 +24,7 @@ from unet2015.inference.tiling import choose_tiling
 NONE = PredictionConfig(averaging="none")
 
 
-def test_the_papers_network_by_hand():
+def test_a_tile_of_the_papers_network_takes_what_is_computed_by_hand():
     # 572 px; most is alive in the second convolution: 570 × 570 × 64 and 568 × 568 × 64, which
     # are whole blocks of 16 channels, both once more to compute with
     tiling = choose_tiling((388, 388), ModelConfig(), 572)
@@ -37,7 +37,7 @@ def test_the_papers_network_by_hand():
     assert prediction_memory_bytes(ModelConfig(width=2), tiling) == 4 * values
 
 
-def test_it_depends_on_the_tile_and_not_on_the_number_of_tiles():
+def test_memory_depends_on_the_tile_and_not_on_the_number_of_tiles():
     model = ModelConfig(width=4)
     few, many = (choose_tiling((side, side), model, 316) for side in (128, 1024))
     assert len(many) > len(few)
@@ -74,7 +74,7 @@ def test_tiles_together_take_a_share_of_a_gpus_free_memory(monkeypatch):
         ("flips4", 1 + 2 + 1 + 2 + 2),
     ],
 )
-def test_an_image_by_hand(averaging, planes):
+def test_an_image_takes_what_is_computed_by_hand(averaging, planes):
     config = PredictionConfig(averaging=averaging)
     assert image_memory_bytes(ModelConfig(), config, (30, 50)) == 4 * planes * 30 * 50
     # the stack of 16-bit numbers and the probability

@@ -46,18 +46,6 @@ def test_padded_network_uses_context_at_inner_tile_borders() -> None:
     assert np.abs(one - many).max() < 1e-5
 
 
-def test_probabilities_are_probabilities() -> None:
-    for averaging in ("none", "dihedral8", "flips4", "rotations7"):
-        for average_of in ("probability", "score"):
-            config = PredictionConfig(averaging=averaging, average_of=average_of)
-            p = predict_image(network(), noise(1, 33, 48), config)
-            assert p.shape == (2, 33, 48)
-            assert p.dtype == np.float32
-            assert p.min() >= 0
-            assert p.max() <= 1
-            assert np.abs(p.sum(axis=0) - 1).max() < 1e-5
-
-
 @pytest.mark.parametrize(
     ("averaging", "average_of"),
     [("none", "probability"), ("flips4", "score"), ("rotations7", "probability")],
@@ -78,18 +66,6 @@ def test_one_score_is_predicted_as_the_two_scores_0_and_s(averaging: str, averag
     assert ours[CELL].max() - ours[CELL].min() > 0.1
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     np.testing.assert_allclose(ours.sum(axis=0), 1, atol=1e-6)
-
-
-def test_four_flips_of_the_scores_by_hand() -> None:
-    """As in the authors' release: identity, left-right, up-down, both; scores, then softmax."""
-    net, image = network(), noise(1, 30, 42)
-    parts = []
-    for axes in ((), (2,), (1,), (1, 2)):
-        scores = whole_image_scores(net, np.ascontiguousarray(np.flip(image, axes)))
-        parts.append(np.flip(scores, axes))
-    odds = np.exp(np.mean(parts, axis=0))
-    config = PredictionConfig(averaging="flips4", average_of="score")
-    assert np.abs(predict_image(net, image, config) - odds / odds.sum(axis=0)).max() < 1e-5
 
 
 def test_stack_is_predicted_slice_by_slice() -> None:

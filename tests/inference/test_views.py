@@ -65,8 +65,9 @@ def averaged_by_scipy(net, image: np.ndarray, config: PredictionConfig) -> np.nd
 def test_the_average_is_that_of_views_by_scipy(averaging: str, average_of: str) -> None:
     net, image = network(in_channels=2), noise(2, 90, 117)
     config = PredictionConfig(averaging=averaging, average_of=average_of)  # type: ignore[arg-type]
-    difference = predict_image(net, image, config) - averaged_by_scipy(net, image, config)
-    assert np.abs(difference).max() < 1e-5
+    found = predict_image(net, image, config)
+    assert (found.shape, found.dtype) == ((2, 90, 117), np.float32)
+    assert np.abs(found - averaged_by_scipy(net, image, config)).max() < 1e-5
 
 
 @pytest.mark.parametrize("hw", [(60, 90), (33, 2), (1, 40), (1, 1), (300, 401)])

@@ -120,7 +120,7 @@ PROBABILITIES = array_shapes(min_dims=2, max_dims=3, max_side=6).flatmap(
 
 @settings(deadline=None)
 @given(PROBABILITIES, st.sampled_from([0.0, 0.3, 0.5, 0.6, 1.0]))
-def test_thresholded_and_ignored_by_counting(case, threshold):
+def test_iou_dice_and_accuracy_are_those_of_pixels_counted_one_by_one(case, threshold):
     truth, probability, ignore = case
     if ignore.all():
         with pytest.raises(ValueError, match="no pixel is left"):
@@ -141,7 +141,7 @@ def test_thresholded_and_ignored_by_counting(case, threshold):
 
 @settings(deadline=None)
 @given(PROBABILITIES)
-def test_soft_sums(case):
+def test_without_a_threshold_the_sums_are_soft(case):
     truth, probability, _ = case
     t, p = truth.astype(float), probability.astype(float)
     total = t.sum() + p.sum()

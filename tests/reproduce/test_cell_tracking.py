@@ -1,6 +1,5 @@
 """reproduce/cell_tracking.py from end to end: on tiny sets, and on the real ones if there."""
 
-import os
 import re
 import runpy
 from pathlib import Path
@@ -11,6 +10,7 @@ import tifffile
 
 from tests.cell_tracking_set import ANNOTATED, FRAMES, go_offline, make_set
 from tests.commands import ROOT, TINY, files_below, records_in, refusal, run
+from tests.real_data import real_data
 from unet2015.config import as_dict
 from unet2015.data import cell_tracking
 from unet2015.data.tiff import read_stack
@@ -19,7 +19,6 @@ from unet2015.training.checkpoint import WEIGHTS
 
 SCRIPT = "reproduce/cell_tracking.py"
 SETS = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere"))
 ONE = ("--datasets", "DIC-C2DH-HeLa", "--train-on", "01")
 
 
@@ -122,7 +121,7 @@ def test_the_same_command_does_nothing_twice_and_what_is_missing_is_made(tmp_pat
     ]
 
 
-def test_held_out_frames_and_an_arm(tmp_path, data):
+def test_held_out_frames_are_scored_with_the_settings_of_an_arm(tmp_path, data):
     arm = ("--arm", "cell_tracking_no_ridge", "--hold-out", 1)
     assert run_tiny(tmp_path, data, *ONE, *arm) == 0
     (record,) = records_in(tmp_path)
@@ -216,11 +215,10 @@ def test_the_help_teaches(capsys):
     assert "--instances.min-size-px" in text
 
 
-def test_the_real_set_of_hela_cells(tmp_path):
+def test_the_real_hela_cells_are_scored(tmp_path):
     name = SETS[1]
-    if not (REAL / name / "01_GT").is_dir():
-        pytest.skip(f"UNET2015_DATA is not set, or has no {name}/01_GT")
-    assert run_tiny(tmp_path, REAL, "--datasets", name, "--train-on", "02") == 0
+    folder = real_data(name, "01_GT").parents[1]
+    assert run_tiny(tmp_path, folder, "--datasets", name, "--train-on", "02") == 0
     (record,) = records_in(tmp_path)
     assert (record["dataset"], record["scores"]["cells"]) == (name, 98)
     assert record["scores"]["label_seg"] > 0.99

@@ -1,6 +1,5 @@
 """reproduce/em_challenge.py from end to end: on a small phantom, and on the real stack if there."""
 
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 import experiments
 from tests.commands import ROOT, TINY, files_below, records_in, refusal, run
+from tests.real_data import real_data
 from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 from unet2015.data import isbi2012, phantom
 from unet2015.data.tiff import read_stack, write_stack
@@ -22,7 +22,6 @@ from unet2015.training.checkpoint import WEIGHTS, load_checkpoint
 from unet2015.training.stopping import TrainingStopped
 
 SCRIPT = "reproduce/em_challenge.py"
-REAL = Path(os.environ.get("UNET2015_DATA", "")) / "isbi2012"
 TINY_SETTINGS = ExperimentConfig(
     model=ModelConfig(width=2, depth=1),
     training=TrainingConfig(input_tile_px=40, steps=4, warmup_steps=2),
@@ -92,7 +91,7 @@ def test_several_folds_are_pooled_and_submit_scores_the_test_volume(tmp_path):
     assert read_stack(submitted).shape == (2, 64, 64)
 
 
-def test_the_test_volume_alone(tmp_path, capsys):
+def test_the_test_volume_can_be_predicted_alone(tmp_path, capsys):
     assert run_tiny(tmp_path, "--folds", "--submit") == 0
     (record,) = records_in(tmp_path)
     assert (record["folds"], record["pooled"]) == ({}, None)
@@ -234,13 +233,15 @@ def test_pictures_are_published_only_of_what_the_preset_stands_for(tmp_path, mon
         isbi2012, "load_isbi2012", lambda directory: replace(SMALL, name="isbi2012")
     )
     monkeypatch.setattr(experiments, "load", lambda name: TINY_SETTINGS)
-    places = ("--output", tmp_path / "runs", "--results", tmp_path / "results")
-    pictures = tmp_path / "results" / "figures"
-    for others in (("--folds", 0), ("--seed", 1)):
-        assert run(SCRIPT, *places, *others) == 0
-        assert not pictures.exists()
-    assert run(SCRIPT, *places) == 0
-    assert {path.name for path in pictures.iterdir()} == {
+
+    def pictures(*options: object) -> list[Path]:
+        folder = tmp_path / str(options[1])  # runs of one second would be equally new
+        places = ("--output", folder / "runs", "--results", folder / "results")
+        assert run(SCRIPT, *places, *options) == 0
+        return list(folder.glob("results/figures/*"))
+
+    assert pictures("--folds", 0) == pictures("--seed", 1) == []
+    assert {path.name for path in pictures("--folds", 4)} == {
         f"em_challenge_quick_{name}.png" for name in ("panel", "overlap_tile", "learning_curve")
     }
 
@@ -252,13 +253,9 @@ def test_the_help_teaches(capsys):
         assert word in re.sub(r"\s+", " ", text)
 
 
-@pytest.mark.skipif(
-    not (REAL / "train-volume.tif").is_file(),
-    reason="UNET2015_DATA is not set, or has no isbi2012/train-volume.tif",
-)
 def test_the_real_stack_in_a_process_of_its_own(tmp_path):
     places = ["--output", tmp_path / "runs", "--results", tmp_path / "results"]
-    command = [sys.executable, SCRIPT, *places, *TINY, "--data", REAL]
+    command = [sys.executable, SCRIPT, *places, *TINY, "--data", real_data("isbi2012")]
     ended = subprocess.run(
         [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.reimplementations import go_logo, lgg_mri
 from tests.commands import files_below, records_in, refusal, run
+from tests.offline import refused
 from tests.studies.reimplementation_sets import PATIENTS, make_lgg
 from tests.tiny import ALWAYS
 from unet2015.data import go_logo as go_logo_set
@@ -42,10 +43,6 @@ def tiny(module, **prepare: object) -> System:
 @pytest.fixture(autouse=True)
 def small(tmp_path, monkeypatch) -> None:
     """Small images, no data but those given, and no way to the network."""
-
-    def refused(url: str, target: Path, *, progress: bool) -> None:
-        raise ConnectionError("the server cannot be reached")
-
     monkeypatch.delenv("UNET2015_DATA", raising=False)
     for module in (pairs, isbi2012):
         monkeypatch.setattr(module, "cache_folder", lambda name: tmp_path / "cache" / name)

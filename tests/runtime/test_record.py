@@ -86,12 +86,9 @@ def test_provenance_names_no_path_host_or_user(tmp_path):
         (["s.py", "--o=~", "/", ".."], "python s.py --o=… … …"),
     ],
 )
-def test_command_line_holds_no_path_of_the_machine(argv, expected, monkeypatch):
+def test_command_line_holds_no_path_of_the_machine(argv, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     assert command_line(argv) == expected
-
-
-def test_command_line_hides_a_home_folder(monkeypatch, tmp_path):
     home = tmp_path / "alice"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

@@ -14,7 +14,7 @@ from unet2015.config import AugmentationConfig, ExperimentConfig, PredictionConf
 from unet2015.data.cell_tracking import CellTracking, load_cell_tracking
 from unet2015.data.tiff import read_stack
 from unet2015.inference.instances import InstanceConfig
-from unet2015.studies import cell_tracking, cell_tracking_figures
+from unet2015.studies import cell_tracking
 from unet2015.studies.cell_tracking import (
     Direction,
     run_direction,
@@ -129,13 +129,11 @@ def test_a_tiny_network_finds_the_cells_of_the_other_sequence(learned):
     assert learned.probability.shape == learned.instances.shape == (3, 60, 72)
     found = scores(learned)
     assert found["cells"] == 11
-    assert found["seg"] > 0.6
-    assert found["foreground_iou"] > 0.7
     assert 0.9 < found["label_seg"] < 1
     assert found["seg"] < found["label_seg"]
 
 
-def test_the_scores_by_hand(learned):
+def test_the_scores_are_those_computed_by_hand(learned):
     found = scores(learned)
     sequence = learned.split.scored
     jaccard, of_frame = [], []
@@ -183,21 +181,6 @@ def test_the_summary_is_ready_for_json(learned):
     masks = read_stack(learned.folder / "cells_min20.tif")
     assert masks.dtype == np.uint16
     np.testing.assert_array_equal(masks, learned.instances)
-
-
-def test_held_out_frames_are_predicted_and_not_trained_on(data, tmp_path):
-    found = direction(data, tmp_path, learning(steps=3), hold_out=2)
-    assert found.probability.shape == (2, 60, 72)
-    assert found.summary()["hold_out"] == 2
-    assert len(scores(found)["seg_of_frame"]) == 2
-
-
-def test_what_is_there_is_not_done_again(data, learned):
-    names = (WEIGHTS, "probability.tif", "prediction.json")
-    before = {name: (learned.folder / name).stat().st_mtime_ns for name in names}
-    again = direction(data, learned.folder, learning())
-    assert {name: (learned.folder / name).stat().st_mtime_ns for name in names} == before
-    np.testing.assert_array_equal(again.probability, learned.probability)
 
 
 def test_a_prediction_of_other_frames_is_made_anew(data, tmp_path):
@@ -250,18 +233,3 @@ def test_seg_of_the_challenges_own_code_is_ours(tmp_path, learned):
 def test_more_cells_than_the_masks_hold_are_refused():
     with pytest.raises(ValueError, match=r"65536 cells in a frame: .* 65535; choose a larger"):
         cell_tracking.as_masks(np.array([[65536]]))
-
-
-def test_the_pictures_are_drawn(learned):
-    cell_tracking_figures.draw(learned)
-    for name in cell_tracking_figures.PICTURES:
-        assert (learned.folder / name).read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_name_of_a_run_says_what_was_run(data):
-    config = learning()
-    name = cell_tracking.run_name("quick", "none", NAME, split_frames(data, "01"), 3, config)
-    assert name.startswith(f"cell_tracking_quick_{NAME}_train01_seed3_")
-    arm = ("quick", "cell_tracking_no_ridge", NAME)
-    held_out = cell_tracking.run_name(*arm, split_frames(data, "02", 2), 0, config)
-    assert held_out.startswith(f"cell_tracking_quick_no_ridge_{NAME}_train02_holdout2_seed0_")

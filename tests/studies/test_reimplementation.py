@@ -110,7 +110,7 @@ def test_train_mode_leaves_the_network_as_it_was():
     np.testing.assert_array_equal(probabilities(network, images()), in_evaluation)
 
 
-def test_the_metrics_of_images_by_hand():
+def test_the_metrics_of_images_are_those_computed_by_hand():
     truths = [
         np.array([[1, 1, 0, 0]]),
         np.array([[0, 0, 0, 0]]),
@@ -133,7 +133,7 @@ def test_the_metrics_of_images_by_hand():
         per_image(truths, predicted[:3])
 
 
-def test_the_soft_dice_of_batches_by_hand():
+def test_the_soft_dice_of_batches_is_that_computed_by_hand():
     truths = [np.array([[1, 0]]), np.array([[1, 1]]), np.array([[0, 1]])]
     predicted = [
         np.array([[0.5, 0.5]], np.float32),

@@ -4,7 +4,6 @@ Those of the unpadded networks (EM, Go logo) are in test_unpadded_defects.py.
 """
 
 import math
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from experiments.reimplementations import (
     nuclei,
     penn_fudan,
 )
+from tests.real_data import real_data
 from tests.studies.reimplementation_sets import make_carvana, make_lgg, make_nuclei, make_penn_fudan
 from unet2015.augmentation.whole_images import ExampleSequence
 from unet2015.config import ModelConfig
@@ -31,7 +31,6 @@ from unet2015.data.lgg import load_lgg
 from unet2015.model import UNet
 from unet2015.studies.reimplementation import Arm, Task, per_image, probabilities
 
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere"))
 PLAIN = ModelConfig(in_channels=3, width=4, padding="same", normalization="batch", dropout=0.0)
 
 
@@ -59,9 +58,7 @@ def test_lgg_sorting_apart_mispairs_slices(tmp_path):
 
 
 def test_lgg_real_slices_are_mispaired():
-    if not (REAL / "LGG-kaggle_3m").is_dir():
-        pytest.skip("UNET2015_DATA is not set, or has no LGG-kaggle_3m")
-    share = float(np.mean(mispaired(REAL / "LGG-kaggle_3m")))
+    share = float(np.mean(mispaired(real_data("LGG-kaggle_3m"))))
     # 237 of the 317 slices of twelve patients; of all 3929 slices 84 %
     assert 0.7 < share < 0.9
 

@@ -1,21 +1,18 @@
 """What the defects of the re-implementations with unpadded networks do: EM stack and Go logo."""
 
-import os
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from experiments.reimplementations import em_unaligned, go_logo
+from tests.real_data import real_data
 from unet2015.augmentation.samples import SampleTiles
 from unet2015.augmentation.whole_images import ExampleSequence
 from unet2015.data.go_logo import load_go_logo
 from unet2015.data.isbi2012 import EMStack, load_isbi2012
 from unet2015.model import UNet
 from unet2015.studies.reimplementation import Arm, Task
-
-REAL = Path(os.environ.get("UNET2015_DATA", "nowhere"))
 
 
 def arm(module, name: str) -> Arm:
@@ -65,9 +62,7 @@ def test_em_tiles_of_the_image_as_it_is_are_aligned():
 
 
 def test_em_real_labels_do_not_belong_to_the_enlarged_images():
-    if not (REAL / "isbi2012").is_dir():
-        pytest.skip("UNET2015_DATA is not set, or has no isbi2012")
-    stack = load_isbi2012(REAL / "isbi2012")
+    stack = load_isbi2012(real_data("isbi2012"))
     images = stack.train_images[::6] / np.float32(255)
     labels = stack.train_labels[::6]
 

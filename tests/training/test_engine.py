@@ -22,15 +22,6 @@ def test_deterministic_prepares_cublas(monkeypatch):
     assert os.environ[CUBLAS] in CUBLAS_VALUES
 
 
-def test_the_options_are_those_of_training(tmp_path):
-    config = settings()
-    plain = quietly(config, blob_tiles(config), tmp_path / "plain")
-    same = quietly(
-        config, blob_tiles(config), tmp_path / "same", **Engine(deterministic=True).options()
-    )
-    assert plain.weights_sha256() == same.weights_sha256()
-
-
 def test_a_loss_of_the_whole_batch_takes_one_process(tmp_path, monkeypatch):
     config = settings()
     config = replace(

@@ -33,9 +33,7 @@ def many_tiles():
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(0.0, STEPS), (40.0, 10)])
-def test_it_is_the_mean_of_as_many_steps_as_asked_for_after_one_that_warms_up(
-    monkeypatch, seconds, steps
-):
+def test_the_estimate_is_the_mean_of_the_steps_after_one_that_warms_up(monkeypatch, seconds, steps):
     """A clock that each look at it moves on by 4 s."""
     clock = itertools.count(0, 4)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
