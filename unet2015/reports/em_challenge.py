@@ -54,7 +54,7 @@ def page(found: Sequence[Record], dataset: str = "isbi2012") -> str:
     table = records.tidy(mine)
     held_out, submitted = rows(found, HELD_OUT, dataset), rows(found, TEST_VOLUME, dataset)
     every = held_out + submitted
-    used = {name for row in every for name in row["name"]}
+    used = {run for row in every for run in row["name"]}
     scored = [row for row in every if _values(row, "rand_error")]
     claimed = {} if phantom else {preset: claimed_row(found, preset) for preset in PRESETS}
     return pages.render(
