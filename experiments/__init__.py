@@ -8,7 +8,7 @@ configuration, and its first line is the question that it answers.
 To add an ablation: copy such a file, gelu.py say, ask its question, and make its `change`; it is an
 arm of `reproduce/ablations.py` at once. Where no setting does what it needs, give one a further
 choice (or a new field, at the end of `ADDED_LATER` too) in unet2015/config.py, with its source, and
-do it where that setting is read: an activation in the table of unet2015/model.py.
+do it where that setting is read: an activation in `_activation` of unet2015/model.py.
 """
 
 import difflib
