@@ -5,8 +5,9 @@ experiment's name in paths, records and tables. One of cell tracking may hold `I
 are found. The file of an ablation also holds `change`, which makes the same difference to any
 configuration, and its first line is the question that it answers.
 
-To add an ablation: copy such a file, gelu.py say, ask its question, and make its `change`; it is an
-arm of `reproduce/ablations.py` at once. Where no setting does what it needs, give one a further
+To add an ablation: copy such a file, gelu.py say, ask its question, make its `change`, and name its
+one difference in tests/test_experiments.py; it is an arm of `reproduce/ablations.py`. Where no
+setting does what it needs, give one a further
 choice (or a new field, at the end of `ADDED_LATER` too) in unet2015/config.py, with its source, and
 do it where that setting is read: an activation in `_activation` of unet2015/model.py.
 """

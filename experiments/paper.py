@@ -1,4 +1,4 @@
-"""The faithful baseline: everything the paper states, nothing else.
+"""The faithful baseline: everything that the paper states.
 
 Every value is the default of `unet2015.config`, where its source stands beside it. What the paper
 leaves open (learning rate, schedule, length, w_c, gray-value model …) is our choice, listed in

@@ -55,14 +55,16 @@ class Options:
 
     _: KW_ONLY
     preset: Preset = "quick"
-    """quick: two CPU cores, about 10 minutes. paper: everything the paper states, nothing else."""
+    """quick: two CPU cores, about 10 minutes. paper: all that the paper states; the
+    rest is our choice (README, Open questions)."""
     data: Path | None = None
     """Folder with train-volume.tif and train-labels.tif; otherwise $UNET2015_DATA/isbi2012, the
     per-user cache, or a download."""
     phantom: bool = False
     """Use the procedural phantom even where the real stack could be had (preset quick only)."""
     folds: tuple[int, ...] | None = None
-    """Folds to run, 0-4; default: 4 for quick, all five for paper; with --submit also none."""
+    """Folds to run, 0-4; default: 4 for quick, all five for paper. None (--folds alone): with
+    --submit only."""
     submit: bool = False
     """Also train on all slices and predict the challenge's test volume."""
     seed: int = 0

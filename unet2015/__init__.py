@@ -33,7 +33,7 @@ What the paper says, and where it stands:
     >>> unet2015.valid_output_size(572)
     388
 
-Where everything is; a room imports from those above it only:
+Where everything is, from the ground floor up; a room imports from the floors below it only:
 
     config, metrics                      settings with their sources; the challenges' figures
     model, loss, weight_map, runtime     the equations; files, records, devices, processes

@@ -31,9 +31,9 @@ class ModelConfig:
     """Channels of the score map; two-class softmax (paper §3). 1: one score, of 'cell', for the
     logistic losses of later re-implementations."""
     width: int = 64
-    """Channels of the first level, doubled at every level (paper Fig. 1)."""
+    """Channels of the first level, doubled at every level (paper Fig. 1: 64)."""
     depth: int = 4
-    """Number of 2×2 max-poolings (paper Fig. 1)."""
+    """Number of 2×2 max-poolings (paper Fig. 1: 4)."""
     padding: Literal["valid", "same"] = "valid"
     """'valid': unpadded convolutions (paper §2). 'same': zero padding, output as large as input."""
     normalization: Literal["none", "batch", "layer"] = "none"
@@ -136,7 +136,7 @@ class TrainingConfig:
     """The optimisation (paper §3)."""
 
     input_tile_px: int = 572
-    """Side of the input tile in pixels (paper Fig. 1)."""
+    """Side of the input tile in pixels (paper Fig. 1: 572)."""
     batch_size: int = 1
     """Tiles per step (paper §3: 'reduce the batch to a single image')."""
     steps: int = 80_000
@@ -148,9 +148,10 @@ class TrainingConfig:
     positive_weight: float = 1.0
     """Weight of a cell's pixels in a logistic loss, a background pixel's being 1."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """Stochastic gradient descent (paper §3). 'adamw': weight decay apart from the gradient."""
+    """'sgd': stochastic gradient descent (paper §3). 'adamw': weight decay apart from the
+    gradient."""
     momentum: float = 0.99
-    """Momentum (paper §3); the first beta of 'adam' and 'adamw'."""
+    """Momentum (paper §3: 0.99); the first beta of 'adam' and 'adamw'."""
     learning_rate: float = 1e-3
     """Step size on the weighted mean loss; not in the paper."""
     warmup_steps: int = 1000

@@ -113,8 +113,10 @@ def border_weight_map(
     the Euclidean distance in pixels to the closest pixel of that cell; 0 inside it (later plugin;
     the paper leaves open where exactly a border lies). With fewer than two cells w = w_c.
 
-    instances: (H, W) integers, 0 = background, one number per cell. config: w0, σ, where the term
-    is added, and w_c: 'balanced' takes class_weights = (background, cell), of `class_balance`.
+    instances: (H, W) integers, 0 = background, one number per cell: a mask of one number is one
+    cell, which no border separates; `cells_from_binary` numbers its cells. config: w0, σ, where the
+    term is added, and w_c: 'balanced' takes class_weights = (background, cell), which are those of
+    the training set (`class_balance`); the default balances nothing.
     With `separate_touching`, distances and w_c are those of the separated instances: train on the
     labels `separate_touching(instances) > 0`. ignore: (H, W), True = weight 0.
 

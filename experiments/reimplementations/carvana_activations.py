@@ -8,7 +8,6 @@ takes scores, but gets their sigmoid. Views of one car are on both sides of the 
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -130,7 +129,7 @@ def arms(preset: str) -> tuple[Arm, ...]:
     config, epochs = (PUBLISHED, EPOCHS) if preset == "published" else (QUICK, QUICK_EPOCHS)
     remarks = () if preset == "published" else (f"{epochs} epochs (published: {EPOCHS})",)
     found = []
-    for activation in get_args(ModelConfig.__dataclass_fields__["activation"].type):
+    for activation in ("relu", "gelu", "silu", "pysilu"):
         own = replace(config, model=replace(config.model, activation=activation))
         for name, defects in (
             (f"published_{activation}", (HALF_SCALE, TWO_SIGMOIDS, LEAK)),

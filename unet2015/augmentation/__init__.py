@@ -1,1 +1,1 @@
-"""From a sample to a training tile (paper §3.1): elastic field, rotation, shift, gray values."""
+"""From a sample to a training tile (paper §3.1): rotation, elastic field, shift, gray values."""

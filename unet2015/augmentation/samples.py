@@ -1,4 +1,4 @@
-"""From images and labels to the tiles a network is trained on: cells, weight maps, gray values."""
+"""From images, scaled to [0, 1], and labels to what training tiles are cut from: cells, weights."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

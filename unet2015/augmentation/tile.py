@@ -1,10 +1,10 @@
-"""One sample → one training tile: shift, rotation, deformation, gray values (paper §3.1).
+"""One sample → one training tile: rotation, deformation, shift, gray values (paper §3.1).
 
 "We primarily need shift and rotation invariance as well as robustness to deformations and gray
 value variations." One field deforms image, labels and weights. Not specified in the paper: the
-ranges (`config.AugmentationConfig`), and the order of the steps, which here is: mirroring and right
-angles, then rotation about the image's centre with the elastic field, then the tile's position,
-then gray values.
+ranges (`config.AugmentationConfig`), and the order of the steps, which here is: right angles and
+mirroring, then rotation about the image's centre with the elastic field, then the tile's position,
+then gray values. On a GPU `on_device` makes the same tile.
 """
 
 from collections.abc import Sequence

@@ -101,7 +101,9 @@ def _read(app: App, name: str, given: list[str], kind: Any, defaults: Defaults) 
     values = _known(defaults, given, file, program)
     command.default(_function(_with_defaults(kind, values, first)))
     if first is not None:
-        command.help_epilogue = f"{program} {ALL} shows every option, with where it comes from."
+        command.help_epilogue = (
+            f"{program} {ALL} shows every option, with where its default comes from."
+        )
     tokens = ["--help" if token == ALL else token for token in given]
     return _run(app, [name, *tokens] if name else tokens, program)
 
@@ -185,7 +187,7 @@ def _with_defaults(
     hints, fields = get_type_hints(kind, include_extras=True), []
     for item in dataclasses.fields(kind):
         hint, default = hints[item.name], values.get(item.name, _default(item))
-        mark = Parameter(show=first is None or item.name in first, group=group)
+        mark = Parameter(show=first is None or prefix + item.name in first, group=group)
         if dataclasses.is_dataclass(default):
             flat = FLAT in get_args(hint)
             hint = _with_defaults(

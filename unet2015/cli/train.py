@@ -39,8 +39,9 @@ class Train:
     """binary: 0 = membrane or background, one other value = cell. instances: 0 = background,
     one number per cell; touching cells are separated by a thin ridge of background."""
     experiment: str = "quick"
-    """Settings to start from: quick (two CPU cores), paper (an accelerator), or another file of
-    experiments/. Each of its settings is an option, too (--help-all)."""
+    """Settings to start from: quick (two CPU cores; a narrower network, another optimiser), paper
+    (the paper's; an accelerator), or another file of experiments/. Each of its settings is an
+    option, too (--help-all)."""
     value_range: tuple[float, float] | None = None
     """Gray values of black and white; default: the full range of the integer type, 0 1 for
     floats. Kept in the checkpoint, and used for prediction."""

@@ -58,9 +58,9 @@ class Budget:
     """How long the command may take (--minutes)."""
 
     minutes: float | None = None
-    """Take about so many minutes in all, all trainings, predictions and scores of the command
-    together: some steps are timed first, and the number of steps (--training.steps) is the largest
-    that fits. The same command goes on with the number that was planned."""
+    """Take about so many minutes in all, whatever the command trains, predicts and scores: some
+    steps are timed first, and the number of steps (--training.steps) is the largest that fits. The
+    same command goes on with the number that was planned."""
 
     def check(self) -> None:
         """Refuse, with ValueError, what no plan can be made for, before anything is read."""

@@ -28,7 +28,7 @@ class Engine:
     recorded once and replayed; compiled_graph, both."""
     checkpoint_every_s: float = 120.0
     """Seconds from one resume state to the next: what a power cut can cost (a signal costs
-    nothing). 0: one after every step. Default: our choice."""
+    nothing); 0: one after every step (our choice)."""
 
     def check(self) -> None:
         """Refuse, with ValueError, what `train` would, before anything is read or written.
