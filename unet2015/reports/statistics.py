@@ -101,7 +101,11 @@ class Arm:
 
     @property
     def dead_starts(self) -> int:
-        return sum(map(dead_start, self.runs.to_dict("records")))
+        """Runs that predicted one class only for DEAD_START_AFTER_STEPS steps, or to their end."""
+        return sum(
+            run["training.dead_start_steps"] >= min(DEAD_START_AFTER_STEPS, run["training.steps"])
+            for run in records.where(self.runs, outcome=FINISHED).to_dict("records")
+        )
 
     @property
     def pairs(self) -> int:
@@ -116,7 +120,6 @@ class Section:
     preset: str
     dataset: str
     baseline_hash: str
-    protocol: str
     baseline: Arm
     arms: tuple[Arm, ...]
 
@@ -133,9 +136,7 @@ def sections(found: Sequence[Record]) -> list[Section]:
     table = records.tidy(found)
     if not table.empty:
         table = records.newest(table, *one_table, "arm", "fold", "seed")
-    groups = records.groups(table, *one_table)
-    groups.sort(key=lambda group: records.preset_order(group["preset"].iloc[0]))
-    return [_section(group, *group[list(one_table)].iloc[0]) for group in groups]
+    return [_section(group) for group in records.groups(table, *one_table)]
 
 
 def data_sets(hashes: Iterable[Mapping[str, str]]) -> int:
@@ -164,17 +165,15 @@ def refuse_other_data(
         )
 
 
-def _section(
-    table: pd.DataFrame, preset: str, dataset: str, baseline_hash: str, protocol: str
-) -> Section:
+def _section(table: pd.DataFrame) -> Section:
+    preset, dataset, baseline_hash = table[["preset", "dataset", "baseline_hash"]].iloc[0]
     where = f"ablations on {dataset}, preset {preset}"
     if (count := data_sets(table["data_hashes"])) > 1:
         raise ValueError(
             f"{where}: records of one table are of different data ({count} sets of hashes); move "
             "those of the data that are not meant out of results/runs"
         )
-    table = table.sort_values(["arm", "fold", "seed"])
-    by_arm = {name: records.where(table, arm=name) for name in dict.fromkeys(table["arm"])}
+    by_arm = {str(arm): runs for arm, runs in table.sort_values(["fold", "seed"]).groupby("arm")}
     if BASELINE not in by_arm:
         raise ValueError(
             f"{where}: no baseline record for {', '.join(by_arm)} (baseline {baseline_hash}); run "
@@ -185,7 +184,7 @@ def _section(
         Arm(name, runs, tuple(difference(runs, base, m) for m in metrics_of(dataset)))
         for name, runs in by_arm.items()
     ]
-    return Section(preset, dataset, baseline_hash, protocol, Arm(BASELINE, base, ()), tuple(arms))
+    return Section(preset, dataset, baseline_hash, Arm(BASELINE, base, ()), tuple(arms))
 
 
 def scores(runs: pd.DataFrame, metric: str) -> dict[tuple[int, int], float]:
@@ -195,14 +194,6 @@ def scores(runs: pd.DataFrame, metric: str) -> dict[tuple[int, int], float]:
         for run in runs.to_dict("records")
         if run["outcome"] == FINISHED and run[column := f"scores.{metric}.value"] is not None
     }
-
-
-def dead_start(run: Record) -> bool:
-    """Whether a run predicted one class only for DEAD_START_AFTER_STEPS steps, or to its end."""
-    steps = run.get("training.steps")
-    if steps is None:
-        return False
-    return run["training.dead_start_steps"] >= min(DEAD_START_AFTER_STEPS, steps)
 
 
 def difference(runs: pd.DataFrame, baseline: pd.DataFrame, metric: str) -> Difference:
