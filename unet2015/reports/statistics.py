@@ -107,6 +107,10 @@ class Arm:
             for run in records.where(self.runs, outcome=FINISHED).to_dict("records")
         )
 
+    def difference(self, metric: str) -> Difference:
+        (found,) = (each for each in self.differences if each.metric == metric)
+        return found
+
     @property
     def pairs(self) -> int:
         """(fold, seed) with which both the arm and the baseline finished."""
