@@ -61,6 +61,8 @@ def test_counts_and_reasons_are_shown():
     assert "  Of 4 runs 1 diverged.\n  Of 4 runs 1 had a dead start.\n" in text
     none = page([*grid(()), ablation_record("gelu", 1, 0, outcome="failed")])
     assert "  No pair of runs to compare: 0 of 1 finished.\n  Of 1 runs 1 failed.\n" in none
+    alone = page([ablation_record("baseline", 1, 0, outcome="failed")])
+    assert "| `baseline` | 1 | 0 | 0 | 1 | 0 | – |" in alone
 
 
 def test_every_preset_has_its_section_and_says_not_run():

@@ -28,13 +28,12 @@ def page(records: Sequence[Record]) -> str:
     parts = {}
     for part in PARTS:
         found = [record for record in records if record["part"] == part]
-        wanted = ("cpu", "cuda")[: 1 if part in OF_THE_CPU else None]
-        if part in OF_THE_CPU and found:
-            wanted = ()
-        parts[part] = {
-            "records": [(r, as_markdown(_rows(r)), _not_run(r)) for r in found],
-            "missing": [each for each in wanted if each not in {r["device"] for r in found}],
-        }
+        devices = {record["device"] for record in found}
+        missing = [] if devices else ["cpu"]
+        if part not in OF_THE_CPU:
+            missing = [device for device in ("cpu", "cuda") if device not in devices]
+        shown = [(record, as_markdown(_rows(record)), _not_run(record)) for record in found]
+        parts[part] = {"records": shown, "missing": missing}
     return pages.render("benchmarks", parts=parts, works=WORKS)
 
 

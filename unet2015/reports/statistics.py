@@ -40,10 +40,6 @@ CELL_METRICS = {
 }
 """The same for the cell tracking sets; SEG is the paper's (Table 2, "IOU")."""
 METRICS = EM_METRICS | CELL_METRICS
-CONFIDENCE, RESAMPLES, BOOTSTRAP_SEED = 0.95, 9999, 0
-"""Of the bootstrap; the last two are our choice (SciPy's default, and the first seed there is)."""
-FEWEST_PAIRS = 3
-"""With two values the interval would be the two themselves (our choice)."""
 
 
 def metrics_of(dataset: str) -> dict[str, tuple[str, int, int]]:
@@ -192,11 +188,11 @@ def _section(table: pd.DataFrame) -> Section:
 
 
 def scores(runs: pd.DataFrame, metric: str) -> dict[tuple[int, int], float]:
-    """(fold, seed) → one figure of each run that finished and has it."""
+    """(fold, seed) → one figure of each run that has it; only finished ones have scores."""
     return {
-        (run["fold"], run["seed"]): run[column]
+        (run["fold"], run["seed"]): value
         for run in runs.to_dict("records")
-        if run["outcome"] == FINISHED and run[column := f"scores.{metric}.value"] is not None
+        if (value := run.get(f"scores.{metric}.value")) is not None
     }
 
 
@@ -207,33 +203,27 @@ def difference(runs: pd.DataFrame, baseline: pd.DataFrame, metric: str) -> Diffe
     return Difference(metric, pairs, interval(list(pairs.values())))
 
 
-def interval(values: Sequence[float], *, seed: int = BOOTSTRAP_SEED) -> Interval:
+def interval(values: Sequence[float]) -> Interval:
     """The 95 % bootstrap interval of the mean of paired differences (Efron's BCa).
 
     Where BCa is not defined, the percentile interval, with a note. Fewer than three values have no
     interval, nor have values that are all equal: every resample of them has the same mean. With
     four values there are only 35 different resamples, so that the interval, which never reaches
     beyond the smallest and the largest value, is too narrow. Seeded: the same values give the same
-    interval. Source: `scipy.stats.bootstrap`.
+    interval. Source: `scipy.stats.bootstrap` with its 9999 resamples; the seed is our choice.
 
     >>> interval([0.5])
     Interval(low=None, high=None, note='too few pairs')
     """
-    if len(values) < FEWEST_PAIRS:
+    if len(values) < 3:  # of two the interval would be the two themselves (our choice)
         return Interval(None, None, "too few pairs")
     if len(set(values)) == 1:
         return Interval(None, None, "all differences are equal")
     for method, note in (("BCa", ""), ("percentile", "percentile")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DegenerateDataWarning)  # seen below, as NaN
-            found = bootstrap(
-                (np.asarray(values),),
-                np.mean,
-                confidence_level=CONFIDENCE,
-                n_resamples=RESAMPLES,
-                method=method,
-                rng=np.random.default_rng(seed),
-            ).confidence_interval
+            rng = np.random.default_rng(0)
+            found = bootstrap((values,), np.mean, method=method, rng=rng).confidence_interval
         if np.isfinite([found.low, found.high]).all():
             return Interval(float(found.low), float(found.high), note)
     return Interval(None, None, "the differences are too nearly equal")
