@@ -85,17 +85,12 @@ def as_markdown(rows: Sequence[Timed]) -> str:
         ours, plain = (
             time and in_words(time) + f" ({n} slices)" * (row.slices != (1, 1)) for time, n in times
         )
-        lines.append(
-            {
-                "work": row.work,
-                "ours": ours,
-                "plain": plain,
-                "ratio": row.ratio and f"{row.ratio:.1f} ×",
-                "share of the limit": row.share_of_limit and f"{row.share_of_limit:.0%}",
-                "plain is; remarks": "; ".join(part for part in (row.plain, row.remark) if part),
-            }
-        )
-    return pages.table(lines, none="")
+        remarks = "; ".join(part for part in (row.plain, row.remark) if part)
+        ratio = row.ratio and f"{row.ratio:.1f} ×"
+        words = {"ours": ours, "plain": plain, "ratio": ratio, "remarks": remarks}
+        lines.append(vars(row) | words)
+    head = ["work", "ours", "plain", "ratio", "share of the limit=share_of_limit:.0%"]
+    return pages.table(lines, [*head, "plain is; remarks=remarks"], none="")
 
 
 def in_words(seconds: float) -> str:

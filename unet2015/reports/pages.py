@@ -53,8 +53,8 @@ def table(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str] = (), none: 
     | – |  |
     """
     head = [column.partition("=")[0] for column in columns] or [*rows[0]]
-    below = lines(rows, columns, none)
-    return "\n".join([_line(head), _line(["---"] * len(head)), below])
+    start = [_line(head), _line(["---"] * len(head))]
+    return "\n".join([*start, lines(rows, columns, none)]).rstrip()
 
 
 def lines(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str], none: str = "–") -> str:
