@@ -258,7 +258,7 @@ def pair(
 ) -> list[dict[str, Any]]:
     """A run with border weights and one without: their SEG, and their merged cells."""
     where = {"dataset": dataset, "train_sequence": trained, "seed": seed}
-    where |= {"scored_sequence": dict(DIRECTIONS)[trained]}
+    where |= {"scored_sequence": DIRECTIONS[trained]}
     made = [record(segs[0], **where), record(segs[1], **where, **WITHOUT)]
     for run, count in zip(made, merged, strict=True):
         run["scores"]["merged"] = count

@@ -8,7 +8,6 @@ from tests.reports.em_challenge_records import a_record, save, scores
 from tests.reports.markdown import lines
 from unet2015.reports.em_challenge import (
     U_NET,
-    beside_the_paper,
     claimed_row,
     page,
     row_of,
@@ -93,8 +92,7 @@ def test_on_which_side_of_the_papers_errors_a_preset_is(errors, words):
     assert words in the_page(record)
     row = claimed_row([record], "quick")
     assert row is not None
-    sides = beside_the_paper(row)
-    assert len(sides["below"]) + len(sides["above"]) == 3
+    assert len(row["below"]) + len(row["above"]) == 3
 
 
 def test_seeds_share_a_row_with_mean_and_half_range():
@@ -222,10 +220,7 @@ def test_a_short_paper_is_not_shown_in_the_place_of_a_long_one_but_a_newer_quick
     records = [run("paper", 20000, 1, (0, 1, 2, 3, 4)), run("paper", 1001, 2, (0, 1, 2, 3, 4))]
     records += [run("quick", 1500, 1, (4,)), run("quick", 800, 2, (4,)), run("quick", 7, 3, (0,))]
     shown = [claimed_row(records, preset) for preset in ("paper", "quick")]
-    assert [list(row["config_hash"]) for row in shown if row is not None] == [
-        ["hash20000"],
-        ["hash800"],
-    ]
+    assert [row and row["config_hash"] for row in shown] == ["hash20000", "hash800"]
     assert "| ours, `paper`, 20000 steps in float32 |" in summary(records)
 
 

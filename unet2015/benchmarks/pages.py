@@ -28,13 +28,12 @@ def page(records: Sequence[Record]) -> str:
     parts = {}
     for part in PARTS:
         found = [record for record in records if record["part"] == part]
-        wanted = ("cpu", "cuda")[: 1 if part in OF_THE_CPU else None]
-        if part in OF_THE_CPU and found:
-            wanted = ()
-        parts[part] = {
-            "records": [(r, as_markdown(_rows(r)), _not_run(r)) for r in found],
-            "missing": [each for each in wanted if each not in {r["device"] for r in found}],
-        }
+        devices = {record["device"] for record in found}
+        missing = [] if devices else ["cpu"]
+        if part not in OF_THE_CPU:
+            missing = [device for device in ("cpu", "cuda") if device not in devices]
+        shown = [(record, as_markdown(_rows(record)), _not_run(record)) for record in found]
+        parts[part] = {"records": shown, "missing": missing}
     return pages.render("benchmarks", parts=parts, works=WORKS)
 
 
@@ -44,13 +43,12 @@ def summary(records: Sequence[Record]) -> str:
     for record in sorted(records, key=lambda r: PARTS.index(r["part"])):
         for row in _rows(record):
             if row.headline and row.ratio is not None and row.plain_s is not None:
-                per_slice = "" if row.slices == (1, 1) else ", per slice"
                 times = zip((row.ours_s, row.plain_s), row.slices, strict=True)
                 ours, plain = (in_words(time / n) for time, n in times)
-                figures = [ours, plain, f"{row.ratio:.1f} ×", row.plain, _machine(record)]
-                shown.append([row.work + per_slice, *figures])
-    head = ["", "ours", "plain", "ratio", "plain is", "on"]
-    return pages.table(shown, head) if shown else "No benchmark was run."
+                line = {"": row.work + ", per slice" * (row.slices != (1, 1))}
+                line |= {"ours": ours, "plain": plain, "ratio": f"{row.ratio:.1f} ×"}
+                shown.append(line | {"plain is": row.plain, "on": _machine(record)})
+    return pages.table(shown) if shown else "No benchmark was run."
 
 
 def read_benchmarks(results: Path) -> list[Record]:

@@ -79,20 +79,18 @@ def side_by_side(
 
 def as_markdown(rows: Sequence[Timed]) -> str:
     """The rows as a Markdown table."""
-    head = ["work", "ours", "plain", "ratio", "share of the limit", "plain is; remarks"]
     lines = []
     for row in rows:
+        times = zip((row.ours_s, row.plain_s), row.slices, strict=True)
         ours, plain = (
-            ""
-            if time is None
-            else in_words(time) + (f" ({n} slices)" if row.slices != (1, 1) else "")
-            for time, n in zip((row.ours_s, row.plain_s), row.slices, strict=True)
+            time and in_words(time) + f" ({n} slices)" * (row.slices != (1, 1)) for time, n in times
         )
-        share = "" if row.share_of_limit is None else f"{row.share_of_limit:.0%}"
-        ratio = "" if row.ratio is None else f"{row.ratio:.1f} ×"
         remarks = "; ".join(part for part in (row.plain, row.remark) if part)
-        lines.append([row.work, ours, plain, ratio, share, remarks])
-    return pages.table(lines, head)
+        ratio = row.ratio and f"{row.ratio:.1f} ×"
+        words = {"ours": ours, "plain": plain, "ratio": ratio, "remarks": remarks}
+        lines.append(vars(row) | words)
+    head = ["work", "ours", "plain", "ratio", "share of the limit=share_of_limit:.0%"]
+    return pages.table(lines, [*head, "plain is; remarks=remarks"], none="")
 
 
 def in_words(seconds: float) -> str:

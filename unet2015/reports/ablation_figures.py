@@ -6,34 +6,20 @@ from typing import Any
 import matplotlib
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unet2015.data.cell_tracking import RELEASES
 from unet2015.reports.figures import BLUE, DPI, FONT, VERMILLION, write_png
-from unet2015.reports.statistics import CELL_METRICS, METRICS, Arm, Section
+from unet2015.reports.statistics import CELL_METRICS, METRICS, Section
 
 _DRAWN_OF_EM = ("warping_error", "rand_error", "pixel_error", "v_rand_thinned")
 """The paper's three metrics, and the one that later replaced them."""
-_GRAY = "0.6"
 
 
 def figure_stem(section: Section) -> str:
     """How the names of a section's figures begin: ablations_quick, …_quick_DIC-C2DH-HeLa."""
-    return "_".join(["ablations", section.preset, *_named(section)])
-
-
-def _named(section: Section) -> list[str]:
-    """The data set, where it is to be named: the EM stack is not."""
-    return [section.dataset] if section.dataset in RELEASES else []
-
-
-def _title(section: Section) -> str:
-    return ", ".join([f"preset {section.preset}", *_named(section)])
-
-
-def _drawn(section: Section) -> tuple[str, ...]:
-    return tuple(CELL_METRICS) if section.dataset in RELEASES else _DRAWN_OF_EM
+    cells = section.dataset in RELEASES  # the EM stack is not named
+    return f"ablations_{section.preset}" + f"_{section.dataset}" * cells
 
 
 def draw_section(section: Section, folder: Path) -> list[Path]:
@@ -45,82 +31,61 @@ def draw_section(section: Section, folder: Path) -> list[Path]:
     if not section.arms:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    start = figure_stem(section)
-    paths = [folder / f"{start}_differences.png", folder / f"{start}_curves.png"]
+    title = "preset " + figure_stem(section).removeprefix("ablations_").replace("_", ", ", 1)
+    paths = []
     style: Any = {**sns.axes_style("whitegrid"), **FONT}
     with matplotlib.rc_context(style):
-        _differences(section, paths[0])
-        _curves(section, paths[1])
+        for kind, draw in (("differences", _differences), ("curves", _curves)):
+            paths.append(folder / f"{figure_stem(section)}_{kind}.png")
+            write_png(draw(section, title), paths[-1])
     return paths
 
 
-def _differences(section: Section, path: Path) -> None:
+def _differences(section: Section, title: str) -> Figure:
     """Per metric: each pair's difference as a dot, the mean with its interval as a bar."""
-    names, drawn = [arm.name for arm in section.arms], _drawn(section)
-    height = 1.6 + 0.45 * len(names)
-    figure = Figure(figsize=(3.2 * len(drawn), height), dpi=DPI, layout="constrained")
+    drawn = CELL_METRICS if section.dataset in RELEASES else _DRAWN_OF_EM
+    size = (3.2 * len(drawn), 1.6 + 0.45 * len(section.arms))
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(1, len(drawn), sharey=True)
     for ax, metric in zip(axes, drawn, strict=True):
-        table = pd.DataFrame(
-            [
-                {"arm": arm.name, "value": value}
-                for arm in section.arms
-                for difference in arm.differences
-                if difference.metric == metric
-                for value in difference.pairs.values()
-            ],
-            columns=["arm", "value"],
-        )
-        sns.stripplot(
-            table, x="value", y="arm", order=names, color=BLUE, alpha=0.6, jitter=False, ax=ax
-        )
-        _intervals(ax, section, metric)
+        found = {arm.name: arm.difference(metric) for arm in section.arms}
+        pairs = pd.DataFrame({arm: pd.Series(each.pairs) for arm, each in found.items()})
+        sns.stripplot(pairs, orient="h", color=BLUE, alpha=0.6, jitter=False, ax=ax)
+        for row, each in enumerate(found.values()):
+            if each.mean is not None:
+                low, high = each.interval.low, each.interval.high
+                reach = (
+                    None if low is None or high is None else [[each.mean - low], [high - each.mean]]
+                )
+                bar: Any = {"fmt": "D", "color": VERMILLION, "markersize": 5, "capsize": 4}
+                ax.errorbar(each.mean, row + 0.18, xerr=reach, **bar)
         words, _, sign = METRICS[metric]
         ax.axvline(0, color="0.3", linewidth=1)
         ax.set(title=words, xlabel=f"arm − baseline ({'higher' if sign > 0 else 'lower'}: better)")
-        ax.set_ylabel("")
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
         ax.locator_params(axis="x", nbins=5)
-    count = max((arm.pairs for arm in section.arms), default=0)
-    figure.suptitle(f"{_title(section)}: paired differences, {count} pairs or fewer an arm")
-    write_png(figure, path)
+    count = max(arm.pairs for arm in section.arms)
+    figure.suptitle(f"{title}: paired differences, {count} pairs or fewer an arm")
+    return figure
 
 
-def _intervals(ax: Axes, section: Section, metric: str) -> None:
-    for row, arm in enumerate(section.arms):
-        (found,) = (d for d in arm.differences if d.metric == metric)
-        if found.mean is None:
-            continue
-        low, high = found.interval.low, found.interval.high
-        reach = None if low is None or high is None else [[found.mean - low], [high - found.mean]]
-        ax.errorbar(
-            found.mean, row + 0.18, xerr=reach, fmt="D", color=VERMILLION, markersize=5, capsize=4
-        )
-
-
-def _curves(section: Section, path: Path) -> None:
+def _curves(section: Section, title: str) -> Figure:
     """Per arm: the loss of each of its runs, with the baseline's behind."""
     columns = min(4, len(section.arms))
     rows = -(-len(section.arms) // columns)
     figure = Figure(figsize=(3.2 * columns, 0.8 + 2.4 * rows), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for ax, arm in zip(axes, section.arms, strict=False):
-        _draw_runs(ax, section.baseline, _GRAY)
-        _draw_runs(ax, arm, VERMILLION)
-        ax.set(title=arm.name, xlabel="step", ylabel="loss")
-        ax.set_ylim(bottom=0)
+        for runs, colour in ((section.baseline.runs, "0.6"), (arm.runs, VERMILLION)):
+            for curve in runs["curve"].dropna():
+                ax.plot(curve["step"], curve["loss"], color=colour, linewidth=1.2)
+        ax.set(title=arm.name, xlabel="step", ylabel="loss", ylim=(0, None))
+        ax.label_outer()
     for ax in axes[len(section.arms) :]:
         ax.set_axis_off()
     figure.suptitle(
-        f"{_title(section)}: training loss of every run, baseline in gray\n"
+        f"{title}: training loss of every run, baseline in gray\n"
         "(other weights or pixels in the loss put it on another scale)",
         fontsize=11,
     )
-    write_png(figure, path)
-
-
-def _draw_runs(ax: Axes, arm: Arm, colour: str) -> None:
-    for curve in arm.runs["curve"]:
-        if curve is not None:
-            table = pd.DataFrame(curve)
-            sns.lineplot(table, x="step", y="loss", color=colour, linewidth=1.2, ax=ax)
+    return figure

@@ -3,7 +3,7 @@
 All from the records: no number is typed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,7 +28,6 @@ from unet2015.runtime.record import read_records
 
 PRESETS = ("quick", "paper")
 EM_STACK, PHANTOM = "isbi2012", "phantom"
-OUTCOMES = (FINISHED, DIVERGED, FAILED)
 
 
 def write_ablations(results: Path) -> list[Path]:
@@ -52,12 +51,13 @@ def write_ablations(results: Path) -> list[Path]:
 
 def page(found: Sequence[Section], dataset: str = EM_STACK) -> str:
     """The page of all sections on one data set; 'not run' for a preset without one."""
-    mine = [section for section in found if section.dataset == dataset]
-    presets = {section.preset for section in mine} | ({*PRESETS} if dataset != PHANTOM else set())
-    shown = {
-        preset: [section for section in mine if section.preset == preset]
-        for preset in sorted(presets, key=records.preset_order)
+    shown: dict[str, list[dict[str, Any]]] = {
+        preset: [] for preset in PRESETS if dataset != PHANTOM
     }
+    for section in found:
+        if section.dataset == dataset:
+            of_preset = shown.setdefault(section.preset, [])
+            of_preset.append(_section(section, newest=not of_preset))
     return pages.render(
         "ablations",
         dataset=dataset,
@@ -65,30 +65,30 @@ def page(found: Sequence[Section], dataset: str = EM_STACK) -> str:
         phantom=dataset == PHANTOM,
         cell_sets=[name for name in RELEASES if name in {section.dataset for section in found}],
         metrics=[words for words, _, _ in metrics_of(dataset).values()],
-        presets={
-            preset: [_section(each, newest=each is of_preset[0]) for each in of_preset]
-            for preset, of_preset in shown.items()
-        },
+        scores=[
+            f"{words}=scores.{metric}.value:.{decimals}f"
+            for metric, (words, decimals, _) in metrics_of(dataset).items()
+        ],
+        presets=shown,
     )
 
 
 def evidence(arm: Arm) -> dict[str, Any]:
-    """The metrics in which an arm is better, worse or cannot be told from the baseline."""
-    found = [difference for difference in arm.differences if difference.mean is not None]
+    """An arm's line of the table, and in which metrics it is better, worse or not to be told."""
+    found = [each for each in arm.differences if each.mean is not None]
     verdicts = {
         verdict: [METRICS[each.metric][0] for each in found if each.verdict == verdict]
         for verdict in ("better", "worse", "open")
     }
-    ends = {DIVERGED: arm.count(DIVERGED), FAILED: arm.count(FAILED)}
-    ends["had a dead start"] = arm.dead_starts
+    ends = {end: arm.count(end) for end in (DIVERGED, FAILED)}
+    figures = {METRICS[each.metric][0]: _figure(each, arm.pairs) for each in arm.differences}
     return {
-        "name": arm.name,
+        **_counts(arm),
+        "pairs": arm.pairs,
+        **figures,
         "question": arm.runs["question"].iloc[0],
         "difference": "; ".join(arm.runs["difference"].iloc[0]),
-        "pairs": arm.pairs,
-        "count": len(arm.runs),
-        "finished": arm.count(FINISHED),
-        "ends": {words: count for words, count in ends.items() if count},
+        "ends": ends | {"had a dead start": arm.dead_starts},
         **verdicts,
     }
 
@@ -97,18 +97,6 @@ def mostly(arm: Arm, verdict: str, opposite: str) -> bool:
     """Whether at least half of the metrics are of this verdict, and none of the opposite."""
     found = [difference.verdict for difference in arm.differences]
     return 2 * found.count(verdict) >= len(found) and opposite not in found
-
-
-def difference_line(arm: Arm) -> list[str]:
-    """An arm's counts, and its paired differences with their intervals."""
-    cells = []
-    for difference in arm.differences:
-        figure = _figure(difference)
-        if difference.interval.excludes_zero:
-            figure = f"**{figure}**"
-        few = len(difference.pairs) < arm.pairs
-        cells.append(f"{figure} (pairs: {len(difference.pairs)})" if few else figure)
-    return [*_counts(arm), str(arm.pairs), *cells]
 
 
 def _has_figures(section: Section) -> bool:
@@ -120,63 +108,65 @@ def _section(section: Section, *, newest: bool) -> dict[str, Any]:
     every = (section.baseline, *section.arms)
     runs = [run for arm in every for run in arm.runs.to_dict("records")]
     commits = sorted(map(commit_in_words, runs))
-    verdicts = {}
-    for verdict, opposite in (("better", "worse"), ("worse", "better")):
-        found = [arm for arm in section.arms if mostly(arm, verdict, opposite)]
-        verdicts[verdict] = [f"`{arm.name}`" for arm in found]
-    return verdicts | {
-        "baseline_hash": section.baseline_hash,
-        "runs": runs,
-        "config": section.baseline.runs["config"].iloc[0],
+    return {
+        "hash": section.baseline_hash,
+        "config": runs[0]["config"],
         "instances": runs[0].get("instances") or {},
-        "machines": sorted(set(map(records.machine, runs))),
+        "machines": sorted(set(map(_machine, runs))),
         "command": max(runs, key=lambda run: run["started"])["command"],
-        "commits": {commit: commits.count(commit) for commit in dict.fromkeys(commits)},
+        "commits": {commit: commits.count(commit) for commit in commits},
         "figures": figure_stem(section) if newest and _has_figures(section) else "",
-        "baseline": _baseline_line(section),
-        "differences": [difference_line(arm) for arm in section.arms],
-        "evidence": [evidence(arm) for arm in section.arms],
-        "lines": list(_run_lines(runs, section.dataset)),
+        "baseline": _baseline(section),
+        "arms": [evidence(arm) for arm in section.arms],
+        "better": [f"`{arm.name}`" for arm in section.arms if mostly(arm, "better", "worse")],
+        "worse": [f"`{arm.name}`" for arm in section.arms if mostly(arm, "worse", "better")],
+        "runs": [
+            {
+                **run,
+                "arm": f"`{run['arm']}`",
+                "ended": run["outcome"] + (f": {run['reason']}" if run["reason"] else ""),
+                "record": records.link(run),
+            }
+            for run in runs
+        ],
     }
 
 
-def _baseline_line(section: Section) -> list[str]:
-    figures = []
-    for metric, (_, decimals, _) in metrics_of(section.dataset).items():
-        values = scores(section.baseline.runs, metric).values()
-        spread = f" ({min(values):.{decimals}f} … {max(values):.{decimals}f})" if values else ""
-        figures.append(f"{fmean(values):.{decimals}f}{spread}" if values else "–")
-    return [*_counts(section.baseline), *figures]
+def _baseline(section: Section) -> dict[str, Any]:
+    """Its line of the table: the means of its runs, with the smallest and the largest."""
+    line = _counts(section.baseline)
+    for metric, (words, decimals, _) in metrics_of(section.dataset).items():
+        values, form = scores(section.baseline.runs, metric).values(), f".{decimals}f"
+        spread = values and f"{fmean(values):{form}} ({min(values):{form}} … {max(values):{form}})"
+        line[words] = spread or None
+    return line
 
 
-def _counts(arm: Arm) -> list[str]:
-    outcomes = [str(arm.count(outcome)) for outcome in OUTCOMES]
-    return [f"`{arm.name}`", str(len(arm.runs)), *outcomes, str(arm.dead_starts)]
+def _counts(arm: Arm) -> dict[str, Any]:
+    outcomes = {outcome: arm.count(outcome) for outcome in (FINISHED, DIVERGED, FAILED)}
+    return {
+        "arm": f"`{arm.name}`",
+        "runs": len(arm.runs),
+        **outcomes,
+        "dead starts": arm.dead_starts,
+    }
 
 
-def _figure(difference: Difference) -> str:
-    """The mean difference and its interval."""
-    if difference.mean is None:
-        return "–"
-    decimals = METRICS[difference.metric][1]
-    low, high = difference.interval.low, difference.interval.high
-    if low is None or high is None:
-        return f"{difference.mean:+.{decimals}f} [no interval]"
-    mark = "†" if difference.interval.note else ""
-    return f"{difference.mean:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}]{mark}"
+def _figure(found: Difference, pairs: int) -> str | None:
+    """The mean difference with its interval, bold where it excludes zero."""
+    if found.mean is None:
+        return None
+    form = f"+.{METRICS[found.metric][1]}f"
+    low, high = found.interval.low, found.interval.high
+    between = "no interval" if low is None else f"{low:{form}}, {high:{form}}"
+    figure = f"{found.mean:{form}} [{between}]" + "†" * bool(
+        low is not None and found.interval.note
+    )
+    if found.interval.excludes_zero:
+        figure = f"**{figure}**"
+    return figure + f" (pairs: {len(found.pairs)})" * (len(found.pairs) < pairs)
 
 
-def _run_lines(runs: Sequence[records.Record], dataset: str) -> Iterator[list[str]]:
-    for run in runs:
-        course = ["–", "–", "–"]
-        if run.get("training.steps") is not None:
-            course = [str(run["training.steps"]), f"{run['training.seconds'] / 60:.1f}"]
-            course.append(str(run["training.dead_start_steps"]))
-        outcome = run["outcome"] + (f": {run['reason']}" if run["reason"] else "")
-        values = [
-            (run.get(f"scores.{metric}.value") if run["outcome"] == FINISHED else None, decimals)
-            for metric, (_, decimals, _) in metrics_of(dataset).items()
-        ]
-        figures = ["–" if v is None else f"{v:.{decimals}f}" for v, decimals in values]
-        place = [f"`{run['arm']}`", str(run["fold"]), str(run["seed"]), outcome]
-        yield [*place, *course, *figures, pages.record_link(run["name"])]
+def _machine(run: records.Record) -> str:
+    hardware = run["hardware"]
+    return ", ".join(hardware["accelerators"]) or f"{hardware['cpu']}, {hardware['cores']} cores"

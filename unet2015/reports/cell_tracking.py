@@ -17,7 +17,6 @@ import pandas as pd
 from unet2015.config import ExperimentConfig, as_dict
 from unet2015.inference.instances import InstanceConfig
 from unet2015.reports import pages, records
-from unet2015.reports.pages import mean, record_link
 from unet2015.reports.records import Record, latest, values
 from unet2015.reports.words import preset_in_words
 from unet2015.runtime.record import read_records
@@ -27,8 +26,8 @@ PRESETS = {"quick": "cell_tracking_quick", "paper": "cell_tracking"}
 SETS = {"PhC-C2DH-U373": "PhC-U373", "DIC-C2DH-HeLa": "DIC-HeLa"}
 """Data set → its name in the paper's Table 2."""
 U373, HELA = SETS
-DIRECTIONS = (("01", "02"), ("02", "01"))
-"""(trained on, scored on)."""
+DIRECTIONS = {"01": "02", "02": "01"}
+"""Trained on → scored on."""
 PLACES = tuple(product(SETS, DIRECTIONS))
 NO_ARM, BORDER_ARM = "none", "no_border_weight"
 ARMS = {
@@ -44,13 +43,12 @@ ARMS = {
 """Arm → the settings that it changes."""
 EQUAL = ("preset", "arm", "config_hash", "cells")
 """In what the runs of a row are equal; they differ in data set, direction and seed."""
-SEG, ARGMAX = "scores.seg", "argmax_seg"
+SEG, ARGMAX, MERGED = "scores.seg", "argmax_seg", "scores.merged"
+COMPARED = {"seg": SEG, "argmax": ARGMAX, "merged": MERGED}
 COUNTS = ("cells", "merged", "split", "missed", "predicted", "spurious")
 
 Row = pd.DataFrame
 """The newest run of each data set, direction and seed, in this order."""
-Run = Record
-"""A row of a table as a mapping."""
 U_NET = {U373: 0.9203, HELA: 0.7756}
 """Of the paper's Table 2, which stands in the template: "IOU", which is SEG."""
 CELLS = {
@@ -75,40 +73,35 @@ def write_cell_tracking(results: Path) -> list[Path]:
 
 def page(found: Sequence[Record]) -> str:
     """The page; ValueError naming the records if one lacks a figure."""
-    mine = [record for record in found if record["experiment"] == "cell_tracking"]
-    table = runs(sorted(mine, key=lambda record: record["name"]))
-    every = table.to_dict("records")
-    reported = rows(table)
-    whole = [row for row in reported if latest(row)["arm"] == NO_ARM]
-    border = [row for row in reported if latest(row)["arm"] == BORDER_ARM]
-    others = [r for r in reported if latest(r)["arm"] not in (NO_ARM, BORDER_ARM)]
-    held_out = [run for run in every if run["hold_out"]]
-    held_out.sort(key=lambda run: (order(run), run["name"]))
+    every = runs(found)
+    reported = rows(every)
+    arms = {arm: [r for r in reported if latest(r)["arm"] == arm] for arm in (NO_ARM, *ARMS)}
+    others = [row for row in reported if latest(row)["arm"] not in (NO_ARM, BORDER_ARM)]
+    held_out = sorted((run for run in every if run["hold_out"]), key=_order)
     run_presets = {latest(row)["preset"] for row in reported}
     return pages.render(
         "cell_tracking",
-        main=list(_main(reported)),
-        cores=[what_cores_do(row) for row in whole if has_cores(row)],
-        further=[line for row in reported for line in _further(row)],
-        border=[line for row in border for line in _evidence(row, reported)],
+        main=list(_main(arms[NO_ARM])),
+        cores=[what_cores_do(row) for row in arms[NO_ARM] if latest(row)["cores"]],
+        further=[run for row in reported for run in row.to_dict("records")],
+        border=[line for row in arms[BORDER_ARM] for line in _evidence(row, reported)],
         others=[line for row in others for line in _evidence(row, reported)],
-        verdicts=[verdicts(row, reported) for row in border],
-        missing_arms=[arm for arm in ARMS if arm not in {latest(row)["arm"] for row in reported}],
-        held_out=[_held_out(run) for run in held_out],
+        verdicts=[verdicts(row, reported) for row in arms[BORDER_ARM]],
+        missing_arms=[arm for arm in ARMS if not arms[arm]],
+        held_out=held_out,
         settings=held_out_settings(held_out, reported),
-        configurations={name(row): _deviations(latest(row)) for row in reported},
+        configurations={latest(row)["label"]: _deviations(latest(row)) for row in reported},
         not_run=[preset for preset in PRESETS if preset not in run_presets],
-        run_head=records.RUN_HEAD,
-        runs=[_run(run) for run in every],
+        runs=[records.in_words(run) for run in every],
     )
 
 
 def what_cores_do(row: Row) -> dict[str, Any]:
     """Where cores lower SEG, leave it and raise it, each place with its figures."""
     found: dict[str, Any] = {"lower": [], "same": [], "raise": [], "unknown": []}
-    for dataset, direction in PLACES:
-        part = of(row, dataset, direction)
-        place, plain = f"{SETS[dataset]} {' → '.join(direction)}", values(part, ARGMAX)
+    for dataset, trained in PLACES:
+        part = records.where(row, dataset=dataset, train_sequence=trained)
+        place, plain = f"{SETS[dataset]} {trained} → {DIRECTIONS[trained]}", values(part, ARGMAX)
         if not plain:
             found["unknown"] += [place] * bool(len(part))
             continue
@@ -116,22 +109,20 @@ def what_cores_do(row: Row) -> dict[str, Any]:
         effect = "same" if before == after else "lower" if after < before else "raise"
         figures = "" if before == after else f" ({before:.4f} → {after:.4f})"
         found[effect].append(place + figures)
-    return found | {"name": settings_name(latest(row))}
+    return found | {"name": latest(row)["configuration"]}
 
 
 def verdicts(row: Row, reported: Sequence[Row]) -> dict[str, Any]:
     """Both halves of the claim, judged by nothing but the signs of the pairs' differences."""
-    found, cores = pairs(row, reported), has_cores(row)
+    found, newest = pairs(row, reported), latest(row)
     hela, u373 = records.where(found, dataset=HELA), records.where(found, dataset=U373)
-    on_hela = {"seg": hela["seg_change"] > 0, "merged": hela["merged_change"] < 0}
     both = u373.merge(hela, on=["train_sequence", "seed"], suffixes=("", "_hela"))
-    on_u373 = {"seg": both["seg_change"].abs() < both["seg_change_hela"].abs()}
-    if cores:
-        known = hela["argmax_change"].dropna()
-        both = both.dropna(subset=["argmax_change", "argmax_change_hela"])
-        on_hela["argmax"] = known > 0
-        on_u373["argmax"] = both["argmax_change"].abs() < both["argmax_change_hela"].abs()
-    about = {"name": settings_name(latest(row)), "cores": cores}
+    on_hela, on_u373 = {"merged": hela["merged"] < 0}, {}
+    for figure in ("seg", "argmax") if newest["cores"] else ("seg",):
+        on_hela[figure] = hela[figure].dropna() > 0
+        known = both.dropna(subset=[figure, f"{figure}_hela"])
+        on_u373[figure] = known[figure].abs() < known[f"{figure}_hela"].abs()
+    about = {"name": newest["configuration"], "cores": newest["cores"]}
     return about | {"hela": _verdict(hela, on_hela), "u373": _verdict(u373, on_u373)}
 
 
@@ -145,116 +136,89 @@ def _verdict(found: pd.DataFrame, signs: Mapping[str, Any]) -> dict[str, Any]:
     return {"argmax": (0, 0)} | about | counts
 
 
-def held_out_settings(held_out: Sequence[Run], reported: Sequence[Row]) -> dict[str, Any]:
+def held_out_settings(held_out: Sequence[Record], reported: Sequence[Row]) -> dict[str, Any]:
     """The settings in which held-out runs differ from the reported ones of their preset.
 
-    'same': how many had the settings of a run that is reported. 'head' and 'lines': a table with a
-    column for each setting of the others; empty if there are none.
+    'same': how many had the settings of a run that is reported. 'lines': a table with a column for
+    each setting of the others; empty if there are none.
     """
     shown = {(run["config_hash"], run["cells"]) for run in map(latest, reported)}
     others = [run for run in held_out if (run["config_hash"], run["cells"]) not in shown]
     families = {run["preset"].split(",")[0] for run in others}
-    near = [row for row in reported if row["preset"].iloc[0].split(",")[0] in families]
-    near = [row.to_dict("records") for row in near if row["arm"].iloc[0] == NO_ARM]
+    plain = [run for row in reported for run in row.to_dict("records") if run["arm"] == NO_ARM]
+    near = [run for run in plain if run["preset"].split(",")[0] in families]
     columns: dict[str, dict[str, Any]] = {}
-    for kind, run in [("reported", run) for row in near for run in row] + [
-        ("held out", run) for run in others
-    ]:
+    for kind, run in [*(("reported", run) for run in near), *(("held out", run) for run in others)]:
         first = {"first started": run["started"]} | settings(run)
-        before = columns.setdefault(f"{kind}: {settings_name(run)}", first)
+        before = columns.setdefault(f"{kind}: {run['configuration']}", first)
         before["first started"] = min(before["first started"], run["started"])
     names = differing(*columns.values())
     lines = [
-        [name, *(str(column.get(name)) for column in columns.values())]
+        {"": name} | {run: str(found.get(name)) for run, found in columns.items()}
         for name in next(iter(columns.values()), {})
         if name in names
     ]
-    return {"same": len(held_out) - len(others), "head": ["", *columns], "lines": lines}
+    return {"same": len(held_out) - len(others), "lines": lines}
 
 
-def _main(reported: Sequence[Row]) -> Iterator[list[str]]:
-    whole = [(latest(row)["preset"], row) for row in reported if latest(row)["arm"] == NO_ARM]
-    for preset in dict.fromkeys([*PRESETS, *(preset for preset, _ in whole)]):
-        found = [line for each, row in whole if each == preset for line in _main_lines(row)]
-        yield from found or [[f"ours, `{preset}`", "sequence left out", *["not run", "", ""] * 2]]
+def _main(whole: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Of each row a line for each direction, and one for the mean of both."""
+    ways = {f"sequence {scored}, trained on {k}": [k] for k, scored in DIRECTIONS.items()}
+    not_run = dict.fromkeys(SETS, "not run")
+    presets = [latest(row)["preset"] for row in whole]
+    for preset in dict.fromkeys([*PRESETS, *presets]):
+        if preset not in presets:
+            yield not_run | {"label": f"ours, `{preset}`", "measured_on": "sequence left out"}
+        for row in [row for row in whole if latest(row)["preset"] == preset]:
+            for words, trained in (ways | {"mean of both": [*DIRECTIONS]}).items():
+                line = {"label": latest(row)["label"], "measured_on": words}
+                for dataset in SETS:
+                    parts = [records.where(row, dataset=dataset, train_sequence=k) for k in trained]
+                    if all(len(part) for part in parts):
+                        line |= _figures(dataset, parts, cores=latest(row)["cores"])
+                if line.keys() & SETS.keys():
+                    yield not_run | line
 
 
-def _main_lines(row: Row) -> Iterator[list[str]]:
-    """One line for each direction, and one for the mean of both."""
-    ways = [(f"sequence {scored}, trained on {k}", [(k, scored)]) for k, scored in DIRECTIONS]
-    for words, directions in [*ways, ("mean of both", list(DIRECTIONS))]:
-        parts = {data: [of(row, data, way) for way in directions] for data in SETS}
-        if any(all(len(part) for part in of_set) for of_set in parts.values()):
-            figures = [cell for data in SETS for cell in _figures(data, parts[data])]
-            yield [name(row), words, *figures]
-
-
-def _figures(dataset: str, parts: Sequence[Row]) -> list[str]:
+def _figures(dataset: str, parts: Sequence[Row], *, cores: bool) -> dict[str, Any]:
     """SEG of the argmax' components, its difference to the paper's, and SEG with cores."""
-    if not all(len(part) for part in parts):
-        return ["not run", "", ""]
-    plain = [values(part, ARGMAX) for part in parts]
-    seg = [values(part, SEG) for part in parts]
-    like_for_like, change = ["not recorded", ""], ""
-    if all(plain):
-        gap = _across(plain) - U_NET[dataset]
-        like_for_like = [_shown(plain), f"{gap:+.4f}"]
-        change = f" ({_across(seg) - _across(plain):+.4f})"
-    return [*like_for_like, _shown(seg) + change if has_cores(parts[0]) else "no cores"]
+    plain, seg = (_together([values(part, column) for part in parts]) for column in (ARGMAX, SEG))
+    made = {dataset: plain or "not recorded", f"cores {dataset}": "no cores"}
+    if plain:
+        made[f"Δ {dataset}"] = fmean(plain) - U_NET[dataset]
+    if cores:
+        gain = f" ({fmean(seg) - fmean(plain):+.4f})" if plain else ""
+        made[f"cores {dataset}"] = pages.cell(seg, ".4f") + gain
+    return made
 
 
-def _across(figures: Sequence[Sequence[float]]) -> float:
-    """The mean of the directions' means."""
-    return fmean(map(fmean, figures))
+def _together(figures: Sequence[list[float]]) -> list[float]:
+    """The seeds of one direction, or the mean of the directions' means; empty if one has none."""
+    if len(figures) == 1:
+        return figures[0]
+    return [fmean(map(fmean, figures))] if all(figures) else []
 
 
-def _shown(figures: Sequence[Sequence[float]]) -> str:
-    return mean(figures[0]) if len(figures) == 1 else mean([_across(figures)])
-
-
-def _further(row: Row) -> Iterator[list[str]]:
-    figures = ("seed", f"{SEG}:.4f", f"{ARGMAX}:.4f", "scores.foreground_iou:.4f")
-    figures += ("scores.label_seg:.4f", *(f"scores.{key}" for key in COUNTS))
-    for dataset, direction in PLACES:
-        for run in of(row, dataset, direction).to_dict("records"):
-            shown = records.shown(run, *figures, missing="not recorded")
-            yield [name(row), SETS[dataset], direction[1], *shown]
-
-
-def _evidence(row: Row, reported: Sequence[Row]) -> Iterator[list[str]]:
+def _evidence(row: Row, reported: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """SEG and merged cells of the preset and the arm, for each data set and direction."""
     every = pairs(row, reported)
-    for dataset, direction in PLACES:
-        found = of(every, dataset, direction)
-        arm, suffix = (of(row, dataset, direction), "") if found.empty else (found, "_arm")
-        cells = [str(len(arm))]
-        for figure, change in ((SEG, "seg_change"), (ARGMAX, "argmax_change")):
-            cells += [_side(found, figure), _side(arm, figure + suffix)]
-            cells.append("" if found[change].hasnans else mean(found[change], sign="+"))
-        for side, column in ((found, "scores.merged"), (arm, f"scores.merged{suffix}")):
-            cells.append("not run" if side.empty else f"{fmean(side[column]):g}")
-        yield [name(row), SETS[dataset], direction[1], *cells]
+    for dataset, trained in PLACES:
+        place = {"dataset": dataset, "train_sequence": trained}
+        found = records.where(every, **place)
+        arm, suffix = (records.where(row, **place), "") if found.empty else (found, "_arm")
+        line = {"label": latest(row)["label"], "set": SETS[dataset], "seeds": len(arm)}
+        line["scored_sequence"] = DIRECTIONS[trained]
+        for name, figure in COMPARED.items():
+            line[name] = [] if found[name].hasnans else list(found[name])
+            for side, runs, column in (("with", found, figure), ("without", arm, figure + suffix)):
+                shown = values(runs, column) or ("not run" if runs.empty else "not recorded")
+                # of the merged cells, which every run has, the mean alone
+                alone = name == "merged" and len(runs)
+                line[f"{name} {side}"] = fmean(runs[column]) if alone else shown
+        yield line
 
 
-def _side(runs: pd.DataFrame, figure: str) -> str:
-    return "not run" if runs.empty else mean(values(runs, figure)) or "not recorded"
-
-
-def _run(run: Run) -> list[str]:
-    frames = [str(len(run[f"{which}_frames"])) for which in ("train", "scored")]
-    course = ("training.steps", "training.minutes:.1f", "training.final_loss:.4f")
-    shown = records.shown(run, *course, "prediction_seconds:.0f")
-    return [*records.run_line(run), *frames, *shown]
-
-
-def _held_out(run: Run) -> list[str]:
-    words = [f"{run_words(run)} ({run['config_hash']})", SETS[run["dataset"]]]
-    words += [run["train_sequence"], ", ".join(map(str, run["scored_frames"]))]
-    figures = records.shown(run, "seed", f"{SEG}:.4f", "scores.foreground_iou:.4f")
-    return [*words, *figures, record_link(run["name"])]
-
-
-def _deviations(run: Run) -> list[str]:
+def _deviations(run: Record) -> list[str]:
     """How a run differs from `paper`, whose `InstanceConfig` is the default one."""
     ours, theirs = InstanceConfig(**run["instances"]), InstanceConfig()
     cells = [
@@ -265,53 +229,58 @@ def _deviations(run: Run) -> list[str]:
     return [*run["deviations"], *cells]
 
 
-def runs(found: Sequence[Record]) -> pd.DataFrame:
-    """The runs with how they find cells, and SEG of the components of the argmax, if recorded."""
-    table = records.tidy(found)
-    if table.empty:
-        return table
-    records.require(table, SEG, *(f"scores.{count}" for count in COUNTS))
-    ways = [InstanceConfig(**fields) for fields in table["instances"]]
-    table["cells"] = [way.tag for way in ways]
-    table["cores"] = [way.core_probability > 0.5 for way in ways]
+def runs(found: Sequence[Record]) -> list[dict[Any, Any]]:
+    """The runs with the words of the page, and SEG of the components of the argmax, if recorded."""
+    mine = [record for record in found if record["experiment"] == "cell_tracking"]
+    table = records.tidy(sorted(mine, key=lambda record: record["name"]))
+    if len(table):
+        records.require(table, SEG, *(f"scores.{count}" for count in COUNTS))
+    return [_run(run) for run in table.to_dict("records")]
+
+
+def _run(run: Record) -> dict[Any, Any]:
+    way = InstanceConfig(**run["instances"])
+    cores = way.core_probability > 0.5
+    words = preset_in_words(run, "" if run["arm"] == NO_ARM else run["arm"])
+    unusual = "" if way == InstanceConfig() else f", {way.tag}"
+    configuration = f"{words} ({run['config_hash']}{unusual})"
     # without cores, the cells are the components of the argmax; with them, they are not
-    argmax = [
-        run[SEG] if plain is None and not run["cores"] else plain
-        for run in table.to_dict("records")
-        for plain in [run.get("scores.seg_of_argmax")]
-    ]
-    return table.assign(**{ARGMAX: pd.Series(argmax, index=table.index, dtype=object)})
+    plain = run.get("scores.seg_of_argmax")
+    return {
+        **run,
+        "cells": way.tag,
+        "cores": cores,
+        ARGMAX: run[SEG] if plain is None and not cores else plain,
+        "configuration": configuration,
+        "label": f"ours, {configuration}",
+        "short": f"{words} ({run['config_hash']})",
+        "set": SETS[run["dataset"]],
+        "train_count": len(run["train_frames"]),
+        "scored_count": len(run["scored_frames"]),
+        "frames": ", ".join(map(str, run["scored_frames"])),
+        "record": records.link(run),
+    }
 
 
-def rows(table: pd.DataFrame) -> list[Row]:
+def rows(every: Sequence[Record]) -> list[Row]:
     """The rows of runs that scored the sequence left out, in the order of every table.
 
     By preset; of each first the preset itself and then its arms by name, the newest first.
     """
-    if table.empty:
+    reported = pd.DataFrame([run for run in every if not run["hold_out"]], dtype=object)
+    if reported.empty:
         return []
-    reported = records.where(table, hold_out=0)
-    place = ("dataset", "train_sequence", "seed")
+    place = ["dataset", "train_sequence", "seed"]
     found = records.groups(records.newest(reported, *EQUAL, *place), *EQUAL)
-    return sorted((row.sort_values(list(place)) for row in found), key=lambda r: order(latest(r)))
-
-
-def of(row: Row, dataset: str, direction: tuple[str, str]) -> Row:
-    """The runs of one data set and direction, by seed."""
-    trained, scored = direction
-    return records.where(row, dataset=dataset, train_sequence=trained, scored_sequence=scored)
-
-
-def has_cores(row: Row) -> bool:
-    """Whether cores divided the components of the argmax (our addition to the paper)."""
-    return bool(row["cores"].iloc[0])
+    found.sort(key=lambda row: _order(latest(row))[:-1])
+    return [row.sort_values(place, ascending=[False, True, True]) for row in found]  # U373 first
 
 
 def pairs(arm: Row, reported: Sequence[Row]) -> pd.DataFrame:
     """The runs of an arm beside those of its preset that are equal in everything else.
 
     One row per pair: the preset's figures, the arm's with `_arm` behind their names, and the
-    preset's less the arm's: seg_change, argmax_change (NaN where not recorded), merged_change.
+    preset's less the arm's: seg, argmax (NaN where not recorded), merged.
     """
     presets = [row for row in reported if latest(row)["arm"] == NO_ARM]
     place = ["preset", "dataset", "train_sequence", "scored_sequence", "seed"]
@@ -321,16 +290,12 @@ def pairs(arm: Row, reported: Sequence[Row]) -> pd.DataFrame:
         for pair in found.to_dict("records")
     ]
     found = records.newest(found.loc[equal], *place).sort_values(place)
-    changes = {"seg_change": SEG, "argmax_change": ARGMAX, "merged_change": "scores.merged"}
-    return found.assign(
-        **{
-            change: found[figure].astype(float) - found[f"{figure}_arm"].astype(float)
-            for change, figure in changes.items()
-        }
-    )
+    for name, figure in COMPARED.items():
+        found[name] = found[figure].astype(float) - found[f"{figure}_arm"].astype(float)
+    return found
 
 
-def settings(run: Run, suffix: str = "") -> dict[str, Any]:
+def settings(run: Record, suffix: str = "") -> dict[str, Any]:
     """Each setting of a run, 'concern.field' → value; one younger than it has its default."""
     found = as_dict(ExperimentConfig())
     for concern, changed in run[f"config{suffix}"].items():
@@ -345,21 +310,6 @@ def differing(*runs: dict[str, Any]) -> set[str]:
     return {name for name in names if any(run.get(name) != runs[0].get(name) for run in runs)}
 
 
-def name(row: Row) -> str:
-    """Preset and arm as tables name them, with the settings' hash."""
-    return f"ours, {settings_name(latest(row))}"
-
-
-def settings_name(run: Run) -> str:
-    """Preset and arm, with the hash of the settings, and how cells are found if unusual."""
-    cells = "" if run["cells"] == InstanceConfig().tag else f", {run['cells']}"
-    return f"{run_words(run)} ({run['config_hash']}{cells})"
-
-
-def run_words(run: Run) -> str:
-    return preset_in_words(run, "" if run["arm"] == NO_ARM else run["arm"])
-
-
-def order(run: Run) -> tuple[int, str, bool, str]:
+def _order(run: Record) -> tuple[tuple[int, str], bool, str, str]:
     """Sorts presets in their order, and the arms of each after it."""
-    return *records.preset_order(run["preset"]), run["arm"] != NO_ARM, run["arm"]
+    return records.preset_order(run["preset"]), run["arm"] != NO_ARM, run["arm"], run["name"]

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -56,45 +55,44 @@ def overlap_tile_figure(
     segmentation: (H, W) in [0, 1], shown on the right as in the paper; caption: last line.
     Raises ValueError for an image that is not as above and for tiles that do not nest.
     """
-    _check_image(image, "image")
+    _check(image, "image")
     if not 1 <= output_px <= input_px or (input_px - output_px) % 2:
         raise ValueError(
             f"output_px = {output_px}, input_px = {input_px}: the output tile must fit into "
             "the input tile with an even number of pixels to spare (paper: 388 in 572)"
         )
-    _check_shape(segmentation, image.shape, "segmentation")
     margin = (input_px - output_px) // 2
     # how far the input tile reaches over the border, on the side where it reaches farthest
     ends = [start + output_px - size for start, size in zip(output_yx, image.shape, strict=True)]
     # … and a little more, so that the tile's frame is seen
     border = margin + max(0, *ends, -output_yx[0], -output_yx[1]) + _GAP_PX // 2
     height, width = (size + 2 * border for size in image.shape)
-    shown = [mirror_window(np.asarray(image), -border, -border, height, width)]
-    titles = ["image, mirrored at its border"]
+    mirrored = mirror_window(image, -border, -border, height, width)
+    shown = [("image, mirrored at its border", mirrored)]
     if segmentation is not None:
-        shown.append(np.pad(np.asarray(segmentation, float), border, constant_values=np.nan))
-        titles.append("segmentation")
+        _check(segmentation, "segmentation", image.shape)
+        around = np.pad(np.asarray(segmentation, float), border, constant_values=np.nan)
+        shown.append(("segmentation", around))
     with matplotlib.rc_context(FONT):
-        figure, axes = _image_panels(len(shown), (height, width), columns=2, legend=True)
-        for ax, plane, title in zip(axes, shown, titles, strict=True):
-            _show_gray(ax, plane, title)
-        height, width = image.shape
-        _rectangle(axes[0], (border, border), (height, width), "white", dashed=True)
-        top_left = (output_yx[0] + border, output_yx[1] + border)
-        input_yx = (top_left[0] - margin, top_left[1] - margin)
-        _rectangle(axes[0], input_yx, (input_px, input_px), SKY_BLUE)
-        for ax in axes:
+        figure, axes = _panels(len(shown), (height, width), columns=2, legend=True)
+        for ax, (title, plane) in zip(axes, shown, strict=False):
+            _show(ax, plane, title)
             ax.set_facecolor("0.9")
-            _rectangle(ax, top_left, (output_px, output_px), YELLOW)
-        _finish(figure, path, caption, _tile_legend(output_px, input_px), dark=True)
-
-
-def _tile_legend(output_px: int, input_px: int) -> list[Line2D]:
-    return [
-        Line2D([], [], color=YELLOW, linewidth=3, label=f"output tile, {output_px} px"),
-        Line2D([], [], color=SKY_BLUE, linewidth=3, label=f"input tile, {input_px} px"),
-        Line2D([], [], color="white", linestyle="--", label="border of the image"),
-    ]
+        top, left = (start + border for start in output_yx)
+        _outline(
+            axes[0], border, border, image.shape, edgecolor="white", linestyle="--", linewidth=1.2
+        )
+        tile = (input_px, input_px)
+        _outline(axes[0], top - margin, left - margin, tile, edgecolor=SKY_BLUE, linewidth=3)
+        for ax in axes:
+            _outline(ax, top, left, (output_px, output_px), edgecolor=YELLOW, linewidth=3)
+        handles = [
+            Line2D([], [], color=YELLOW, linewidth=3, label=f"output tile, {output_px} px"),
+            Line2D([], [], color=SKY_BLUE, linewidth=3, label=f"input tile, {input_px} px"),
+            Line2D([], [], color="white", linestyle="--", label="border of the image"),
+        ]
+        _legend(figure, handles, frameon=True, facecolor="0.35", labelcolor="white")
+        _finish(figure, path, caption)
 
 
 def prediction_panel(
@@ -113,25 +111,27 @@ def prediction_panel(
     [0, 1]; cell where it is > threshold (as the challenge does; 0.5: argmax). title: above the
     raw image; caption: last line. Raises ValueError for shapes or ranges that do not fit.
     """
-    _check_image(image, "image")
-    _check_shape(truth, image.shape, "truth")
-    _check_shape(probability, image.shape, "probability")
-    _check_image(probability, "probability")
     cell, predicted = np.asarray(truth) > 0, np.asarray(probability) > threshold
+    _check(image, "image")
+    _check(cell, "truth", image.shape)
+    _check(probability, "probability", image.shape)
+    colours = np.where(cell, 1.0, 0.75)[..., None].repeat(3, axis=-1)
+    colours[predicted & ~cell], colours[cell & ~predicted] = to_rgb(VERMILLION), to_rgb(BLUE)
+    wrong = f"errors at threshold {threshold:g}: {(cell != predicted).mean():.1%} of the pixels"
     with matplotlib.rc_context(FONT):
-        figure, axes = _image_panels(4, image.shape, columns=2, legend=True)
-        _show_gray(axes[0], image, title or "raw image")
-        _show_gray(axes[1], cell.astype(float), "truth")
-        _show_gray(axes[2], probability, "probability of 'cell'", levels=32)
-        wrong = f"errors at threshold {threshold:g}: {(cell != predicted).mean():.1%} of the pixels"
-        _show(axes[3], _error_colours(cell, predicted), wrong)
+        figure, axes = _panels(4, image.shape, columns=2, legend=True)
+        _show(axes[0], image, title or "raw image")
+        _show(axes[1], cell, "truth")
+        _show(axes[2], probability, "probability of 'cell'", levels=32)
+        _show(axes[3], colours, wrong)
         handles = [
             Patch(color=VERMILLION, label="false cell"),
             Patch(color=BLUE, label="false membrane"),
             Patch(facecolor="white", edgecolor="0.5", label="cell, right"),
             Patch(color="0.75", label="membrane, right"),
         ]
-        _finish(figure, path, caption, handles)
+        _legend(figure, handles, frameon=False)
+        _finish(figure, path, caption)
 
 
 def learning_curve(history: pd.DataFrame | Path, path: Path, *, title: str | None = None) -> None:
@@ -141,25 +141,45 @@ def learning_curve(history: pd.DataFrame | Path, path: Path, *, title: str | Non
     cell_fraction and accuracy those that there are. Raises FileNotFoundError for a missing file
     and ValueError for a missing column or an empty table.
     """
-    table = history if isinstance(history, pd.DataFrame) else _read_history(history)
     source = "history" if isinstance(history, pd.DataFrame) else str(history)
-    missing = [column for column in ("step", "loss") if column not in table.columns]
-    if missing:
-        raise ValueError(f"{source}: no column {missing[0]!r}; has {', '.join(table.columns)}")
+    try:
+        table = history if isinstance(history, pd.DataFrame) else pd.read_csv(history)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{source}: not a CSV table ({error})") from error
+    if missing := [column for column in ("step", "loss") if column not in table]:
+        raise ValueError(f"{source}: no column {missing[0]!r}; has {', '.join(table)}")
     if table.empty:
         raise ValueError(f"{source}: has no row to draw")
-    parts = [["loss"], ["accuracy", "cell_fraction"], ["learning_rate"]]
-    parts = [present for part in parts if (present := [c for c in part if c in table.columns])]
+    parts = {
+        "loss": {"loss": "loss"},
+        "share of pixels": {"accuracy": "accuracy", "cell_fraction": "share predicted cell"},
+        "learning rate": {"learning_rate": "learning rate"},
+    }
+    parts = {words: part for words, part in parts.items() if part.keys() & {*table}}
     style: Any = {**sns.axes_style("ticks"), **FONT}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(8, 1 + 2 * len(parts)), dpi=DPI, layout="constrained")
         axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, columns in zip(axes, parts, strict=True):
-            _draw_course(ax, table, columns)
-        axes[0].set_title(title or "learning curve")
+        for ax, (words, part) in zip(axes, parts.items(), strict=True):
+            for (column, label), colour in zip(part.items(), (BLUE, VERMILLION), strict=False):
+                if column in table:
+                    _draw_course(ax, table["step"], table[column], colour=colour, label=label)
+            ax.set_ylabel(words)
+        axes[0].set(title=title or "learning curve", ylim=(0, None))
+        if "share of pixels" in parts:
+            axes[1].legend(frameon=False, loc="lower right")
         axes[-1].set_xlabel("step")
         sns.despine(figure)
         write_png(figure, path)
+
+
+def _draw_course(ax: Axes, step: Any, values: Any, *, colour: str, label: str) -> None:
+    """A line; of a long course that is noisy its running mean, with the course itself behind."""
+    if len(step) >= 40 and values.name != "learning_rate":
+        ax.plot(step, values, color=colour, alpha=0.3, linewidth=1)
+        values = values.rolling(max(5, len(step) // 20), center=True, min_periods=1).mean()
+    marker = "o" if len(step) == 1 else ""
+    ax.plot(step, values, color=colour, label=label, linewidth=2, marker=marker)
 
 
 def weight_map_figure(
@@ -176,68 +196,29 @@ def weight_map_figure(
     0 = background. weights: (H, W) float ≥ 0. caption: last line. Raises ValueError for shapes or
     ranges that do not fit.
     """
-    labels, heights = np.asarray(instances), np.asarray(weights)
+    labels = np.asarray(instances)
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer) or not labels.size:
         raise ValueError(f"instances of shape {labels.shape}, {labels.dtype}: must be (H, W) int")
-    _check_shape(heights, labels.shape, "weights")
-    if not np.isfinite(heights).all() or heights.min() < 0:
-        raise ValueError("weights: must be finite and ≥ 0")
-    _check_shape(image, labels.shape, "image")
+    _check(weights, "weights", labels.shape, largest=np.inf)
     if image is not None:
-        _check_image(image, "image")
+        _check(image, "image", labels.shape)
     count = 2 if image is None else 3
     with matplotlib.rc_context(FONT):
-        figure, axes = _image_panels(count, labels.shape, columns=count, colour_bar=True)
+        figure, axes = _panels(count, labels.shape, columns=count, colour_bar=True)
         if image is not None:
-            _show_gray(axes[0], image, "raw image")
-        cells = len(np.unique(labels[labels > 0]))
+            _show(axes[0], image, "raw image")
         palette = sns.color_palette("colorblind", 10)
         colours = label2rgb(labels, colors=palette, bg_label=0, bg_color=(0, 0, 0))
-        _show(axes[-2], colours, f"cells ({cells})")
+        _show(axes[-2], colours, f"cells ({len(np.unique(labels[labels > 0]))})")
         # an all-zero map (everything ignored) would have a scale of no length
-        top = float(heights.max()) or 1.0
-        title = "loss weight w(x)"
-        shown = _show_plane(axes[-1], heights, title, colours="viridis", largest=top, levels=32)
-        _colour_bar(figure, axes[-1], shown)
-        _finish(figure, path, caption, [])
+        top = float(np.max(weights)) or 1.0
+        w = _show(axes[-1], weights, "loss weight w(x)", colours="viridis", largest=top, levels=32)
+        gap = _GAP_PX / axes[-1].bbox.width
+        figure.colorbar(w, cax=axes[-1].inset_axes((1 + gap / 2, 0, gap, 1)))
+        _finish(figure, path, caption)
 
 
-def _read_history(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path}: not a CSV table ({error})") from error
-
-
-def _draw_course(ax: Axes, table: pd.DataFrame, columns: list[str]) -> None:
-    """One panel of the learning curve: each column, and its running mean where it is noisy."""
-    names = {"cell_fraction": "share predicted cell", "learning_rate": "learning rate"}
-    for column, colour in zip(columns, (BLUE, VERMILLION), strict=False):
-        smooth = column != "learning_rate" and len(table) >= 40
-        step, values = table["step"], table[column]
-        label = names.get(column, column)
-        faint: dict[str, Any] = {"alpha": 0.3, "linewidth": 1} if smooth else {"label": label}
-        marker = "o" if len(table) == 1 else ""
-        ax.plot(step, values, color=colour, marker=marker, **faint)
-        if smooth:
-            mean = values.rolling(max(5, len(table) // 20), center=True, min_periods=1).mean()
-            ax.plot(step, mean, color=colour, linewidth=2, label=label)
-    ax.set_ylabel(names.get(columns[0], columns[0]) if len(columns) == 1 else "share of pixels")
-    if columns == ["loss"]:
-        ax.set_ylim(bottom=0)
-    if len(columns) > 1:
-        ax.legend(frameon=False, loc="lower right")
-
-
-def _error_colours(cell: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float: what is right in white and gray, the two kinds of error in colour."""
-    colours = np.where(cell, 1.0, 0.75)[..., None].repeat(3, axis=-1)
-    for wrong, colour in ((predicted & ~cell, VERMILLION), (cell & ~predicted, BLUE)):
-        colours[wrong] = to_rgb(colour)
-    return colours
-
-
-def _image_panels(
+def _panels(
     count: int,
     image_hw: tuple[int, ...],
     *,
@@ -248,103 +229,65 @@ def _image_panels(
     """A figure with panels that show an image of (H, W) pixels by whole pixels, if it fits."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    longest = max(image_hw)
-    scale = PANEL_PX // longest if longest <= PANEL_PX else PANEL_PX / longest
-    height, width = (max(1, round(size * scale)) for size in image_hw)
+    scale = PANEL_PX / max(image_hw)
+    height, width = (max(1, round(size * (int(scale) or scale))) for size in image_hw)
     below = _CAPTION_PX + legend * _LEGEND_PX + _GAP_PX // 2
-    total_width = columns * (width + _GAP_PX) + _GAP_PX + colour_bar * 4 * _GAP_PX
-    total_height = rows * (height + _TITLE_PX) + below
-    figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
-    FigureCanvasAgg(figure)
-    axes = []
-    for k in range(count):
-        left = _GAP_PX + k % columns * (width + _GAP_PX)
-        bottom = below + (rows - 1 - k // columns) * (height + _TITLE_PX)
-        ax = figure.add_axes(
-            (left / total_width, bottom / total_height, width / total_width, height / total_height)
-        )
-        ax.set_xticks([])
-        ax.set_yticks([])
-        axes.append(ax)
-    return figure, axes
+    across = columns * (width + _GAP_PX) + _GAP_PX + colour_bar * 4 * _GAP_PX
+    up = rows * (height + _TITLE_PX) + below
+    figure = Figure(figsize=(across / DPI, up / DPI), dpi=DPI)
+    axes = figure.subplots(
+        *(rows, columns),
+        squeeze=False,
+        subplot_kw={"xticks": [], "yticks": []},
+        gridspec_kw={
+            "left": _GAP_PX / across,
+            "right": (columns * (width + _GAP_PX)) / across,
+            "bottom": below / up,
+            "top": 1 - _TITLE_PX / up,
+            "wspace": _GAP_PX / width,
+            "hspace": _TITLE_PX / height,
+        },
+    )
+    return figure, list(axes.ravel())
 
 
-def _show_gray(ax: Axes, plane: np.ndarray, title: str, *, levels: int = GRAY_LEVELS) -> None:
-    _show_plane(ax, plane, title, colours="gray", largest=1.0, levels=levels)
-
-
-def _show_plane(
-    ax: Axes, plane: np.ndarray, title: str, *, colours: str, largest: float, levels: int
+def _show(
+    ax: Axes,
+    image: np.ndarray,
+    title: str,
+    *,
+    colours: str = "gray",
+    largest: float = 1.0,
+    levels: int = GRAY_LEVELS,
 ) -> AxesImage:
-    """One plane in `levels` colours from 0 to `largest`."""
-    smaller = ax.bbox.width < plane.shape[1] - 0.5
-    shown = ax.imshow(
-        plane,
+    """An image in colours, or a plane in `levels` of them from 0 to `largest`."""
+    ax.set_title(title, fontsize=12)
+    smaller = ax.bbox.width < image.shape[1] - 0.5 and image.ndim == 2
+    return ax.imshow(
+        image,
         cmap=matplotlib.colormaps[colours].resampled(levels),
         vmin=0,
         vmax=largest,
         interpolation="hanning" if smaller else "nearest",
         interpolation_stage="data",
     )
-    ax.set_title(title, fontsize=12)
-    return shown
 
 
-def _show(ax: Axes, colours: np.ndarray, title: str) -> None:
-    ax.imshow(colours, interpolation="nearest")
-    ax.set_title(title, fontsize=12)
-
-
-def _rectangle(
-    ax: Axes, top_left: tuple[int, int], hw: tuple[int, int], colour: str, *, dashed: bool = False
-) -> None:
+def _outline(ax: Axes, top: int, left: int, hw: tuple[int, ...], **style: Any) -> None:
     """The outline of a window of the image, given in its pixels."""
-    (top, left), (height, width) = top_left, hw
-    frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour)
-    frame.set_linestyle("--" if dashed else "-")
-    frame.set_linewidth(1.2 if dashed else 3)
-    ax.add_patch(frame)
+    ax.add_patch(Rectangle((left - 0.5, top - 0.5), hw[1], hw[0], fill=False, **style))
 
 
-def _colour_bar(figure: Figure, ax: Axes, shown: AxesImage) -> None:
-    """A colour bar in the room that `_image_panels` leaves on the right."""
-    box = ax.get_position()
-    bar_width = _GAP_PX / (figure.get_figwidth() * DPI)
-    bar = figure.add_axes((box.x1 + bar_width / 2, box.y0, bar_width, box.height))
-    figure.colorbar(shown, cax=bar)
+def _legend(figure: Figure, handles: list[Any], **style: Any) -> None:
+    middle = (_CAPTION_PX + _LEGEND_PX / 2) / figure.bbox.height
+    place: Any = {"loc": "center", "bbox_to_anchor": (0.5, middle), "ncols": len(handles)}
+    figure.legend(handles=handles, fontsize=10, **place, **style)
 
 
-def _finish(
-    figure: Figure,
-    path: Path,
-    caption: str | None,
-    handles: list,
-    *,
-    dark: bool = False,
-) -> None:
-    """Legend and caption below the panels, then the file."""
-    height = figure.get_figheight() * DPI
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="center",
-            bbox_to_anchor=(0.5, (_CAPTION_PX + _LEGEND_PX / 2) / height),
-            ncols=len(handles),
-            frameon=dark,
-            facecolor="0.35" if dark else "white",
-            labelcolor="white" if dark else "black",
-            fontsize=10,
-        )
-    if caption:
-        figure.text(
-            0.5,
-            _CAPTION_PX / 2 / height,
-            caption,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="0.3",
-        )
+def _finish(figure: Figure, path: Path, caption: str | None) -> None:
+    """The caption, and the file."""
+    middle = _CAPTION_PX / 2 / figure.bbox.height
+    figure.text(0.5, middle, caption or "", ha="center", va="center", fontsize=8, color="0.3")
     write_png(figure, path)
 
 
@@ -354,18 +297,18 @@ def write_png(figure: Figure, path: Path) -> None:
     write_bytes(path, memory.getvalue())
 
 
-def _check_image(image: np.ndarray, name: str) -> None:
-    values = np.asarray(image)
+def _check(
+    plane: np.ndarray, name: str, shape: tuple[int, ...] | None = None, largest: float = 1.0
+) -> None:
+    """Raise ValueError for what is no plane in [0, largest], or not of the shape of the others."""
+    values = np.asarray(plane)
+    if shape is not None and values.shape != shape:
+        raise ValueError(f"{name} of shape {values.shape}: must be {shape}, as the image is")
     if values.ndim != 2 or not values.size:
         raise ValueError(f"{name} of shape {values.shape}: must be (H, W), one slice")
     # written so that NaN fails too
-    if not (values.min() >= 0 and values.max() <= 1):
+    if not (values.min() >= 0 and values.max() <= largest and np.isfinite(values).all()):
         raise ValueError(
-            f"{name} holds values from {values.min()} to {values.max()}: must be in [0, 1]; "
-            "divide 8-bit gray values by 255"
+            f"{name} holds values from {values.min()} to {values.max()}: must be in "
+            f"[0, {largest:g}]; divide 8-bit gray values by 255"
         )
-
-
-def _check_shape(plane: np.ndarray | None, expected: tuple[int, ...], name: str) -> None:
-    if plane is not None and np.shape(plane) != expected:
-        raise ValueError(f"{name} of shape {np.shape(plane)}: must be {expected}, as the image is")

@@ -1,22 +1,25 @@
 """Pages: the templates of results/templates/, filled in and written.
 
-A template reads as the page that it makes; what Python hands in are rows of tables, numbers and
-named conditions. The same values give the same bytes.
+A template reads as the page that it makes, and declares the columns of its tables; what Python
+hands in are rows, numbers and named conditions. The same values give the same bytes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from unet2015.reports.words import commit_in_words, plan_in_words, spans
+from unet2015.reports.words import commit_in_words, spans
 from unet2015.runtime.atomic import write_text
 from unet2015.runtime.record import REPOSITORY
 
 TEMPLATES = REPOSITORY / "results" / "templates"
 """Wherever the pages go, their templates are those beside this code."""
 END = "<!-- /results -->"
+LONG = ("command", "hardware", "versions", "data")
+"""Columns of a table of runs that stand above it where they are the same for all."""
 
 
 def render(template: str, **values: object) -> str:
@@ -32,65 +35,74 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (
-        table,
-        table_lines,
-        runs_table,
-        record_link,
-        listed,
-        spans,
-        commit_in_words,
-        plan_in_words,
-    )
-    environment.filters.update({function.__name__: function for function in filters})
+    for function in (table, lines, runs_table, listed, spans, commit_in_words):
+        environment.filters[function.__name__] = function
     return environment.get_template(f"{template}.md.j2").render(values)
 
 
-def table(lines: Iterable[Sequence[str]], head: Sequence[str]) -> str:
-    """A Markdown table; a line shorter than the head has empty cells at its end.
+def table(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str] = (), none: str = "–") -> str:
+    """A Markdown table of rows; columns: 'head=field:format', or 'field' alone.
 
-    >>> print(table([["1|2"]], ["a", "b"]))
-    | a | b |
+    Without columns, they are the fields of the first row. See `cell`; a row that has no such field
+    has an empty cell.
+
+    >>> print(table([{"a": "1|2", "b.c": 0.5}, {"a": None}], ["=a", "share=b.c:.0%"]))
+    |  | share |
     | --- | --- |
-    | 1\\|2 |  |
+    | 1\\|2 | 50% |
+    | – |  |
     """
-    filled = [[*line, *[""] * (len(head) - len(line))] for line in lines]
-    return table_lines([head, ["---"] * len(head), *filled])
+    head = [column.partition("=")[0] for column in columns] or [*rows[0]]
+    start = [_line(head), _line(["---"] * len(head))]
+    return "\n".join([*start, lines(rows, columns, none)]).rstrip()
 
 
-def table_lines(lines: Iterable[Sequence[str]]) -> str:
-    """Lines of a Markdown table, below the head that stands in a template."""
-    cells = [[cell.strip().replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+def lines(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str], none: str = "–") -> str:
+    """The same without a head, which stands in the template."""
+    fields = [column.rpartition("=")[2].partition(":") for column in columns]
+    fields = fields or [(name, "", "") for name in rows[0]]
+    return "\n".join(
+        _line(cell(row.get(name, ""), form, none) for name, _, form in fields) for row in rows
+    )
 
 
-def runs_table(lines: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(each.strip().replace("|", "\\|") for each in cells) + " |"
+
+
+def cell(value: Any, form: str = "", none: str = "–") -> str:
+    """A figure in its format; of several seeds their mean, ± half their range.
+
+    >>> cell(0.5, "+.1f"), cell("not run", ".1f"), cell([0.25, 0.5, 0.75], "+.2f"), cell([])
+    ('+0.5', 'not run', '+0.50 ± 0.25', '–')
+    """
+    if value is None or value == []:
+        return none
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        return format(value, form)
+    half = (max(value) - min(value)) / 2
+    return f"{fmean(value):{form}}" + f" ± {half:{form.strip('+')}}" * (len(value) > 1)
+
+
+def runs_table(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> str:
     """A table of runs; what is long and the same for all of them stands once, above it.
 
-    >>> print(runs_table([["a", "x"], ["b", "x"]], ["record", "command"]))
+    >>> print(runs_table([{"seed": 0, "command": "x"}, {"seed": 1, "command": "x"}],
+    ...                  ["seed", "command"]))
     command of all: x
     <BLANKLINE>
-    | record |
+    | seed |
     | --- |
-    | a |
-    | b |
+    | 0 |
+    | 1 |
     """
-    long = ("command", "hardware", "versions", "data") if len(lines) > 1 else ()
-    columns = zip(head, zip(*lines, strict=True), strict=True)
-    shared = {name: cells[0] for name, cells in columns if name in long and len({*cells}) == 1}
-    kept = [place for place, name in enumerate(head) if name not in shared]
-    rest = table([[line[k] for k in kept] for line in lines], [head[k] for k in kept])
-    said = "<br>\n".join(f"{name} of all: {cell}" for name, cell in shared.items())
+    long = [name for name in LONG if name in columns and len(rows) > 1]
+    shared = [name for name in long if len({row[name] for row in rows}) == 1]
+    said = "<br>\n".join(f"{name} of all: {rows[0][name]}" for name in shared)
+    rest = table(rows, [column for column in columns if column not in shared])
     return f"{said}\n\n{rest}" if said else rest
-
-
-def record_link(name: str, folder: str = "runs") -> str:
-    """A record's name as a link to its file, from a page in results/.
-
-    >>> record_link("a_run")
-    '[a_run](runs/a_run.json)'
-    """
-    return f"[{name}]({folder}/{name}.json)"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -102,19 +114,6 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
 
 
-def mean(figures: Iterable[float], decimals: int = 4, sign: str = "") -> str:
-    """The mean of the seeds' figures, ± half their range if there are several; '' for none.
-
-    >>> mean([0.25, 0.5, 0.75], 2), mean([0.5], 1, "+"), mean([])
-    ('0.50 ± 0.25', '+0.5', '')
-    """
-    values = list(figures)
-    if not values:
-        return ""
-    spread = f" ± {(max(values) - min(values)) / 2:.{decimals}f}" if len(values) > 1 else ""
-    return f"{fmean(values):{sign}.{decimals}f}{spread}"
-
-
 def write_readme(readme: Path, tables: Mapping[str, str]) -> list[Path]:
     """Put each table between its marker <!-- results:name --> and the next end, where it is.
 
@@ -123,12 +122,12 @@ def write_readme(readme: Path, tables: Mapping[str, str]) -> list[Path]:
     if not readme.is_file():
         return []
     text = readme.read_text(encoding="utf-8")
-    for name, lines in tables.items():
+    for name, found in tables.items():
         before, start, rest = text.partition(f"<!-- results:{name} -->")
         _, end, after = rest.partition(END)
         if start and not end:
             raise ValueError(f"{readme}: has {start} but no {END} after it")
-        text = f"{before}{start}\n{lines}\n{end}{after}" if start else text
+        text = f"{before}{start}\n{found}\n{end}{after}" if start else text
     return write({readme: text})
 
 

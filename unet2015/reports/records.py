@@ -5,25 +5,22 @@ from typing import Any
 
 import pandas as pd
 
-from unet2015.reports.pages import record_link
 from unet2015.reports.words import commit_in_words, plan_in_words
 
-Record = Mapping[str, Any]
+Record = Mapping[Any, Any]
 
 FIGURES = ("scores", "training", "metrics")
 """The fields whose figures become columns (`scores.rand_error.value`); other fields stay whole."""
 RUN, HELD_OUT, FOLD, TEST_VOLUME = "run", "held-out slices", "fold", "test volume"
 """What a row's figures are of, in its column `part`. A run of the EM challenge has a row for all
 its held-out slices together, one for each fold, and one for the test volume; any other has one."""
-RUN_HEAD = ["record", "command", "settings and code", "hardware", "versions", "took"]
-VERSIONS = {"python": "Python", "torch": "torch", "numpy": "numpy"}
 
 
 def tidy(records: Sequence[Record]) -> pd.DataFrame:
     """The table of the records, in their order; None where a run lacks a figure."""
     rows = [row for record in records for row in _rows(record)]
     columns = dict.fromkeys(["part", *(name for row in rows for name in row)])
-    found = [{name: row.get(name) for name in columns} for row in rows]
+    found = [[row.get(name) for name in columns] for row in rows]
     # as objects, so that an integer beside a missing one stays an integer
     return pd.DataFrame(found, columns=list(columns), dtype=object)
 
@@ -62,14 +59,6 @@ def where(table: pd.DataFrame, **equal: Any) -> pd.DataFrame:
     return table
 
 
-def rows(table: pd.DataFrame, **equal: Any) -> list[dict[str, Any]]:
-    """The same rows as mappings."""
-    return [
-        {str(key): value for key, value in row.items()}
-        for row in where(table, **equal).to_dict("records")
-    ]
-
-
 def values(table: pd.DataFrame, column: str) -> list[Any]:
     """What the rows have in a column; empty if one of them has nothing there."""
     found = list(table[column]) if column in table else [None]
@@ -91,21 +80,22 @@ def newest(table: pd.DataFrame, *equal: str) -> pd.DataFrame:
 
 
 def groups(table: pd.DataFrame, *equal: str) -> list[pd.DataFrame]:
-    """The rows that are equal in these columns together, the group with the newest run first."""
+    """The rows that are equal in these columns together: presets in order, the newest run first."""
     if table.empty:
         return []
     found = [group for _, group in table.groupby(list(equal), sort=False)]
-    return sorted(found, key=age, reverse=True)
+    found.sort(key=lambda group: age(latest(group)), reverse=True)
+    return sorted(found, key=lambda group: preset_order(group["preset"].iloc[0]))
 
 
-def age(table: pd.DataFrame) -> tuple[str, str]:
-    """Sorts the tables of older runs first."""
-    return max(zip(table["started"], table["name"], strict=True))
+def age(run: Record) -> tuple[str, str]:
+    """Sorts older runs first."""
+    return run["started"], run["name"]
 
 
-def latest(table: pd.DataFrame) -> dict[str, Any]:
+def latest(table: pd.DataFrame) -> dict[Any, Any]:
     """The row of the newest run."""
-    return table.sort_values(["started", "name"]).iloc[-1].to_dict()
+    return max(table.to_dict("records"), key=age)
 
 
 def preset_order(preset: str) -> tuple[int, str]:
@@ -113,36 +103,30 @@ def preset_order(preset: str) -> tuple[int, str]:
     return {"quick": 0, "paper": 1}.get(preset, 2), preset
 
 
-def shown(run: Record, *columns: str, missing: str = "–") -> list[str]:
-    """The cells of a table: a run's figures in 'column:format'.
+def link(run: Record) -> str:
+    """A record's name as a link to its file, from a page in results/.
 
-    >>> shown({"seed": 0, "scores.seg": 0.5, "loss": None}, "seed", "scores.seg:.4f", "loss:.1f")
-    ['0', '0.5000', '–']
+    >>> link({"name": "a_run"})
+    '[a_run](runs/a_run.json)'
     """
-    parts = [column.partition(":") for column in columns]
-    found = [(run.get(name), form) for name, _, form in parts]
-    return [missing if value is None else f"{value:{form}}" for value, form in found]
+    return f"[{run['name']}](runs/{run['name']}.json)"
 
 
-def run_line(run: Record) -> list[str]:
-    """Of RUN_HEAD: what was typed, with which code, on what, and how long it took."""
+def in_words(run: Record) -> dict[Any, Any]:
+    """A run with the cells of a table of runs: what was typed, with which code, on what."""
     hardware, versions, memory = run["hardware"], run["versions"], run.get("peak_memory_gib")
-    took = [f"wall time {run['wall_time_s'] / 60:.1f} min"]
-    took[0] += " (the last session of a continued run)" if run.get("resumed") else ""
-    took.append(f"peak memory {'not known' if memory is None else f'{memory:.1f} GiB'}")
-    return [
-        record_link(run["name"]),
-        f"`{run['command']}`",
-        f"seed {run['seed']}, configuration {run['config_hash']}, {commit_in_words(run)}",
-        f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['ram_gib']} GiB, "
+    resumed = " (the last session of a continued run)" if run.get("resumed") else ""
+    took = f"wall time {run['wall_time_s'] / 60:.1f} min{resumed}, peak memory "
+    took += "not known" if memory is None else f"{memory:.1f} GiB"
+    return {
+        **run,
+        "record": link(run),
+        "command": f"`{run['command']}`",
+        "settings and code": f"seed {run['seed']}, configuration {run['config_hash']}, "
+        f"{commit_in_words(run)}",
+        "hardware": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['ram_gib']} GiB, "
         f"{hardware['torch_threads']} threads; accelerator: "
         f"{', '.join(hardware['accelerators']) or 'none'}",
-        ", ".join(f"{package} {versions[key]}" for key, package in VERSIONS.items()),
-        ", ".join(took) + (f"; {plan_in_words(run['plan'])}" if run.get("plan") else ""),
-    ]
-
-
-def machine(record: Record) -> str:
-    """The accelerators of a run, or its processor."""
-    hardware = record["hardware"]
-    return ", ".join(hardware["accelerators"]) or f"{hardware['cpu']}, {hardware['cores']} cores"
+        "versions": "Python {python}, torch {torch}, numpy {numpy}".format(**versions),
+        "took": took + (f"; {plan_in_words(run['plan'])}" if run.get("plan") else ""),
+    }

@@ -40,10 +40,6 @@ CELL_METRICS = {
 }
 """The same for the cell tracking sets; SEG is the paper's (Table 2, "IOU")."""
 METRICS = EM_METRICS | CELL_METRICS
-CONFIDENCE, RESAMPLES, BOOTSTRAP_SEED = 0.95, 9999, 0
-"""Of the bootstrap; the last two are our choice (SciPy's default, and the first seed there is)."""
-FEWEST_PAIRS = 3
-"""With two values the interval would be the two themselves (our choice)."""
 
 
 def metrics_of(dataset: str) -> dict[str, tuple[str, int, int]]:
@@ -101,7 +97,15 @@ class Arm:
 
     @property
     def dead_starts(self) -> int:
-        return sum(map(dead_start, self.runs.to_dict("records")))
+        """Runs that predicted one class only for DEAD_START_AFTER_STEPS steps, or to their end."""
+        return sum(
+            run["training.dead_start_steps"] >= min(DEAD_START_AFTER_STEPS, run["training.steps"])
+            for run in records.where(self.runs, outcome=FINISHED).to_dict("records")
+        )
+
+    def difference(self, metric: str) -> Difference:
+        (found,) = (each for each in self.differences if each.metric == metric)
+        return found
 
     @property
     def pairs(self) -> int:
@@ -116,7 +120,6 @@ class Section:
     preset: str
     dataset: str
     baseline_hash: str
-    protocol: str
     baseline: Arm
     arms: tuple[Arm, ...]
 
@@ -133,9 +136,7 @@ def sections(found: Sequence[Record]) -> list[Section]:
     table = records.tidy(found)
     if not table.empty:
         table = records.newest(table, *one_table, "arm", "fold", "seed")
-    groups = records.groups(table, *one_table)
-    groups.sort(key=lambda group: records.preset_order(group["preset"].iloc[0]))
-    return [_section(group, *group[list(one_table)].iloc[0]) for group in groups]
+    return [_section(group) for group in records.groups(table, *one_table)]
 
 
 def data_sets(hashes: Iterable[Mapping[str, str]]) -> int:
@@ -164,17 +165,15 @@ def refuse_other_data(
         )
 
 
-def _section(
-    table: pd.DataFrame, preset: str, dataset: str, baseline_hash: str, protocol: str
-) -> Section:
+def _section(table: pd.DataFrame) -> Section:
+    preset, dataset, baseline_hash = table[["preset", "dataset", "baseline_hash"]].iloc[0]
     where = f"ablations on {dataset}, preset {preset}"
     if (count := data_sets(table["data_hashes"])) > 1:
         raise ValueError(
             f"{where}: records of one table are of different data ({count} sets of hashes); move "
             "those of the data that are not meant out of results/runs"
         )
-    table = table.sort_values(["arm", "fold", "seed"])
-    by_arm = {name: records.where(table, arm=name) for name in dict.fromkeys(table["arm"])}
+    by_arm = {str(arm): runs for arm, runs in table.sort_values(["fold", "seed"]).groupby("arm")}
     if BASELINE not in by_arm:
         raise ValueError(
             f"{where}: no baseline record for {', '.join(by_arm)} (baseline {baseline_hash}); run "
@@ -185,24 +184,16 @@ def _section(
         Arm(name, runs, tuple(difference(runs, base, m) for m in metrics_of(dataset)))
         for name, runs in by_arm.items()
     ]
-    return Section(preset, dataset, baseline_hash, protocol, Arm(BASELINE, base, ()), tuple(arms))
+    return Section(preset, dataset, baseline_hash, Arm(BASELINE, base, ()), tuple(arms))
 
 
 def scores(runs: pd.DataFrame, metric: str) -> dict[tuple[int, int], float]:
-    """(fold, seed) → one figure of each run that finished and has it."""
+    """(fold, seed) → one figure of each run that has it; only finished ones have scores."""
     return {
-        (run["fold"], run["seed"]): run[column]
+        (run["fold"], run["seed"]): value
         for run in runs.to_dict("records")
-        if run["outcome"] == FINISHED and run[column := f"scores.{metric}.value"] is not None
+        if (value := run.get(f"scores.{metric}.value")) is not None
     }
-
-
-def dead_start(run: Record) -> bool:
-    """Whether a run predicted one class only for DEAD_START_AFTER_STEPS steps, or to its end."""
-    steps = run.get("training.steps")
-    if steps is None:
-        return False
-    return run["training.dead_start_steps"] >= min(DEAD_START_AFTER_STEPS, steps)
 
 
 def difference(runs: pd.DataFrame, baseline: pd.DataFrame, metric: str) -> Difference:
@@ -212,33 +203,27 @@ def difference(runs: pd.DataFrame, baseline: pd.DataFrame, metric: str) -> Diffe
     return Difference(metric, pairs, interval(list(pairs.values())))
 
 
-def interval(values: Sequence[float], *, seed: int = BOOTSTRAP_SEED) -> Interval:
+def interval(values: Sequence[float]) -> Interval:
     """The 95 % bootstrap interval of the mean of paired differences (Efron's BCa).
 
     Where BCa is not defined, the percentile interval, with a note. Fewer than three values have no
     interval, nor have values that are all equal: every resample of them has the same mean. With
     four values there are only 35 different resamples, so that the interval, which never reaches
     beyond the smallest and the largest value, is too narrow. Seeded: the same values give the same
-    interval. Source: `scipy.stats.bootstrap`.
+    interval. Source: `scipy.stats.bootstrap` with its 9999 resamples; the seed is our choice.
 
     >>> interval([0.5])
     Interval(low=None, high=None, note='too few pairs')
     """
-    if len(values) < FEWEST_PAIRS:
+    if len(values) < 3:  # of two the interval would be the two themselves (our choice)
         return Interval(None, None, "too few pairs")
     if len(set(values)) == 1:
         return Interval(None, None, "all differences are equal")
     for method, note in (("BCa", ""), ("percentile", "percentile")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DegenerateDataWarning)  # seen below, as NaN
-            found = bootstrap(
-                (np.asarray(values),),
-                np.mean,
-                confidence_level=CONFIDENCE,
-                n_resamples=RESAMPLES,
-                method=method,
-                rng=np.random.default_rng(seed),
-            ).confidence_interval
+            rng = np.random.default_rng(0)
+            found = bootstrap((values,), np.mean, method=method, rng=rng).confidence_interval
         if np.isfinite([found.low, found.high]).all():
             return Interval(float(found.low), float(found.high), note)
     return Interval(None, None, "the differences are too nearly equal")
