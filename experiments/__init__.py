@@ -7,9 +7,9 @@ configuration, and its first line is the question that it answers.
 
 To add an ablation: copy such a file, gelu.py say, ask its question, make its `change`, and name its
 one difference in tests/test_experiments.py; it is an arm of `reproduce/ablations.py`. Where no
-setting does what it needs, give one a further
-choice (or a new field, at the end of `ADDED_LATER` too) in unet2015/config.py, with its source, and
-do it where that setting is read: an activation in `_activation` of unet2015/model.py.
+setting does what it needs, give one a further choice (or a new field, at the end of `ADDED_LATER`
+too) in unet2015/config.py, with its source, and do it where that setting is read: an activation in
+`_activation` of unet2015/model.py.
 """
 
 import difflib

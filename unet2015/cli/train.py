@@ -15,7 +15,7 @@ from unet2015.config import ExperimentConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.tiff import LabelKind, read_labels, read_stack
 from unet2015.runtime.atomic import writable_folder
-from unet2015.studies.budget import FINISH_S, Budget, Cost, planned, time_steps
+from unet2015.studies.budget import FINISH_S, Budget, Cost, time_steps
 from unet2015.studies.trained import training_data
 from unet2015.training.engine import Engine
 from unet2015.training.loop import train
@@ -68,16 +68,14 @@ class Train:
             raise ValueError(
                 f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
             ) from error
-        output, config = writable_folder(self.output, "--output"), self.config
-        if self.budget.minutes is not None:
+        output = writable_folder(self.output, "--output")
 
-            def costs() -> list[Cost]:
-                step_s, compile_s = time_steps(config, tiles, **self.engine.way())
-                return [Cost(step_s, compile_s + FINISH_S)]
+        def costs() -> list[Cost]:
+            step_s, compile_s = time_steps(self.config, tiles, **self.engine.way())
+            return [Cost(step_s, compile_s + FINISH_S)]
 
-            runs = {"experiment": "train", "seed": self.seed, "data": data}
-            planned_for = self.budget.minutes
-            config, _ = planned(output, runs, self.config, planned_for, costs, began=began)
+        runs = {"experiment": "train", "seed": self.seed, "data": data}
+        config, _ = self.budget.plan(output, runs, self.config, costs, began=began)
         checkpoint = train(
             config,
             tiles,
