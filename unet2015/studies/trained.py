@@ -169,7 +169,7 @@ def predict(
     What `python -m unet2015 predict` writes, as an array. network: as `load` or `train` returns it.
     images: (H, W) or (N, H, W), of any size, as they were taken, in the type of those that the
     network was trained on: its gray scale is applied here. config: None for the settings of the
-    training, averaging over seven views, say (§4); one view is as many times as fast:
+    training, averaging over seven views, say (§4); for one view alone,
     `dataclasses.replace(network.config.prediction, averaging="none")`. progress: print what memory
     it takes, and show a bar.
 
