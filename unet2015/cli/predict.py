@@ -25,7 +25,7 @@ class Predict:
     output: Path
     """TIFF to write: float32, 0 = membrane or background, 1 = cell."""
     averaging: Literal["rotations7", "dihedral8", "flips4", "none"] | None = None
-    """Views that are averaged; default: as in the run's settings. none: one view in the place of 4-8."""
+    """Views that are averaged; default: as in the run's settings. none: one, not 4-8."""
     largest_input_tile_px: int | None = None
     """Upper bound of an input tile's side, which bounds a tile's memory; default: the run's."""
     device: str = "auto"
