@@ -69,6 +69,9 @@ def test_a_setting_that_breaks_its_rule_is_named_as_an_option(options, said):
         (TRAIN + "--training.gradient-clip x", "--training.gradient-clip", "float"),
         (TRAIN + "--value-range 3", "--value-range", "2"),
         (TRAIN + "--seed 1 --seed 2", "--seed", "multiple times"),
+        (TRAIN + "--seed 1.5", "--seed 1.5", "must be an integer"),
+        (TRAIN + "--model 3", "--model 3", "--model.in-channels is one"),
+        ("evaluate a b --slices 1 2.5", "--slices 2.5", "must be an integer"),
         (TRAIN + "--seed 1 7", "'7'", "Unused"),
         (TRAIN + "--sed 1", "--sed", "Did you mean --seed?"),
         (TRAIN + "--dropout=1", "--dropout", "Did you mean --model.dropout?"),
@@ -133,6 +136,8 @@ def test_the_settings_that_a_run_keeps_are_such_a_file(tmp_path, experiment):
     [
         ("sed = 3", '"[sed]" from {}'),
         ("[model]\nwidht = 3", "Did you mean --model.width?"),
+        ("seed = 1.5", "--seed 1.5: must be an integer"),
+        ("model = 3", "--model 3: is no option by itself; --model.in-channels is one"),
         ('seed = "a"', '[seed] from {}: unable to convert "a" into int'),
         ("seed = ", "--config {}: cannot be read as TOML (Invalid value"),
         (None, "--config {}: cannot be read as TOML ([Errno 2]"),

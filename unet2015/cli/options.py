@@ -11,12 +11,12 @@ import inspect
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, Argument, CycloptsError, Group, Parameter
 from cyclopts.config import Toml
 from docstring_parser import parse_from_object
 
@@ -97,7 +97,7 @@ def _read(app: App, name: str, given: list[str], kind: Any, defaults: Defaults) 
     program = f"{app.name[0]} {name}".rstrip()
     first = None if ALL in given else getattr(kind, "FIRST", None)
     file = _known(_config_file, given, None, program)
-    command.config = _in_file(file, allow_unknown=False)
+    command.config = (*_in_file(file, allow_unknown=False), _refuse_misread)
     values = _known(defaults, given, file, program)
     command.default(_function(_with_defaults(kind, values, first)))
     if first is not None:
@@ -120,6 +120,20 @@ def _config_file(*, config: ConfigFile = None) -> Path | None:
 def _in_file(file: Path | None, *, allow_unknown: bool) -> tuple[Toml, ...]:
     options: Any = {"allow_unknown": allow_unknown, "use_commands_as_keys": False}
     return () if file is None else (Toml(file, source=str(file), **options),)
+
+
+def _refuse_misread(_app: App, _commands: Sequence[str], options: Iterable[Argument]) -> None:
+    """Refuse what cyclopts takes for something else: 1.5 for 2, --model 3 for its first field."""
+    for option in options:
+        whole = re.search(r"\bint\b", str(option.hint))
+        for token in option.tokens:
+            typed = f"{option.name} {token.value}"
+            if option.children:
+                raise ValueError(
+                    f"{typed}: is no option by itself; {option.children[0].name} is one"
+                )
+            if whole and re.fullmatch(r"[+-]?\d*\.\d*[1-9]\d*", token.value):
+                raise ValueError(f"{typed}: must be an integer")
 
 
 def _known(function: Callable[..., Any], given: list[str], file: Path | None, program: str) -> Any:
