@@ -7,7 +7,7 @@ from scipy.ndimage import find_objects, label
 
 from tests.real_data import real_data
 from unet2015.data.go_logo import BLUE, LOGO, annotate, draw_glyph, load_go_logo
-from unet2015.data.pairs import read_mask
+from unet2015.data.image_file import read_mask
 
 pytestmark = pytest.mark.usefixtures("no_pairs_elsewhere")
 

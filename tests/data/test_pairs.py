@@ -7,18 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
+from unet2015.data.image_file import distinct, read_instances, read_mask, read_rgb
 from unet2015.data.pairs import (
     Pair,
     choose,
-    distinct,
     files_sha256,
     find_folder,
     named_files,
     pair_files,
-    read_instances,
-    read_mask,
     read_pair,
-    read_rgb,
     resize_pair,
 )
 
@@ -141,7 +138,9 @@ def test_a_damaged_or_missing_file_is_named(tmp_path, suffix):
     for read in (read_rgb, read_mask, read_instances):
         for kept in (0.0, 0.05, 0.6):
             path.write_bytes(content[: int(len(content) * kept)])
-            with pytest.raises(ValueError, match=rf"a\.{suffix}: cannot be read .*copy or down"):
+            with pytest.raises(
+                ValueError, match=rf"a\.{suffix}: .* (damaged|cannot be read).*copy or down"
+            ):
                 read(path)
         with pytest.raises(FileNotFoundError, match=r"nothing\.png: no such file"):
             read(tmp_path / "nothing.png")
@@ -150,7 +149,7 @@ def test_a_damaged_or_missing_file_is_named(tmp_path, suffix):
 def test_a_file_of_two_images_is_refused(tmp_path):
     first, second = (Image.fromarray(noise(4, 4 + k)[:, :4]) for k in (0, 1))
     first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
-    with pytest.raises(ValueError, match=r"a\.tif: has 2 images; must be one"):
+    with pytest.raises(ValueError, match=r"a\.tif: has shape \(2, 4, 4\); must be one"):
         read_mask(tmp_path / "a.tif")
 
 

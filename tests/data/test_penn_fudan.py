@@ -11,7 +11,8 @@ from PIL import Image
 from tests.offline import refused
 from tests.real_data import real_data
 from unet2015.data import pairs, penn_fudan
-from unet2015.data.pairs import read_instances, read_pair
+from unet2015.data.image_file import read_instances
+from unet2015.data.pairs import read_pair
 from unet2015.data.penn_fudan import count_persons, load_penn_fudan
 
 PERSONS = {"PennPed00002": 3, "FudanPed00001": 2}

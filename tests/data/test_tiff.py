@@ -76,7 +76,7 @@ WRITERS = {
     "pages": ((5, 20, 30), {"metadata": None}),
     "contiguous": ((5, 20, 30), {}),
     "shaped": ((5, 20, 30), {"metadata": {"truncate": True}}),
-    "imagej": ((5, 20, 30), {"imagej": True}),
+    "imagej": ((5, 20, 30), {"imagej": True, "metadata": {"axes": "ZYX"}}),
     "deflate": ((5, 20, 30), {"compression": "zlib"}),
     "packbits": ((5, 20, 30), {"compression": "packbits"}),
     "lzw": ((5, 20, 30), {"compression": "lzw"}),
@@ -221,24 +221,32 @@ def test_what_is_no_tiff_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("stack", "options", "message"),
     [
-        (ramp((20, 30, 3)), {"photometric": "rgb"}, "page 0 has 3 colour channels"),
+        (
+            ramp((20, 30, 3)),
+            {"photometric": "rgb"},
+            r"3 channels \(.* axes YXS\) .* --channel 0 … 2",
+        ),
         (
             ramp((2, 3, 20, 30)),
             {"photometric": "rgb", "planarconfig": "separate"},
-            "page 0 has 3 colour channels",
+            r"has 3 channels \(shape \(2, 3, 20, 30\)\)",
         ),
         (
             # what tifffile makes of three slices by default, up to now
             ramp((3, 20, 30)),
             {"photometric": "rgb", "planarconfig": "separate"},
-            "if it is 3 slices, write them with photometric='minisblack'",
+            "--channel 0 … 2, or --axes ZYX for slices",
         ),
         (
             ramp((2, 3, 20, 30)),
             {"imagej": True, "metadata": {"axes": "ZCYX"}},
-            r"has shape \(2, 3, 20, 30\) \(axes ZCYX\); must be",
+            r"has 3 channels \(shape \(2, 3, 20, 30\), axes ZCYX\) .* --channel 0 … 2$",
         ),
-        (ramp((3, 20, 30)), {"imagej": True, "metadata": {"axes": "CYX"}}, "save one channel"),
+        (
+            ramp((3, 20, 30)),
+            {"imagej": True, "metadata": {"axes": "CYX"}},
+            "3 channels .* --channel 0",
+        ),
         (ramp((2, 3, 20, 30)), {"photometric": "minisblack"}, r"has shape \(2, 3, 20, 30\)"),
         (ramp((20, 30)).astype("complex64"), {}, "page 0 holds complex64"),
         (ramp((20, 30)), {"photometric": "miniswhite"}, r"stored inverted \(white is zero\)"),

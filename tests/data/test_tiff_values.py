@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from unet2015.data.gray_scale import GrayScale, gray_range, scale_gray
-from unet2015.data.tiff import read_binary_labels, read_instance_labels
+from unet2015.data.labels import read_binary_labels, read_instance_labels
 
 
 @pytest.fixture

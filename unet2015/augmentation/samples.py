@@ -11,7 +11,7 @@ from unet2015.augmentation.on_device import DeviceTiles, MakeTiles
 from unet2015.augmentation.tile import TileSequence
 from unet2015.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
 from unet2015.data.image_scale import scale_image, scale_labels
-from unet2015.data.tiff import LabelKind
+from unet2015.data.labels import LabelKind
 from unet2015.model import valid_output_size
 from unet2015.weight_map import (
     border_weight_map,

@@ -1,8 +1,11 @@
 """python -m unet2015 evaluate: the challenge's metrics of a prediction."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from unet2015.cli.files import ImageFile, LabelFile
+from unet2015.cli.options import FLAT
 
 
 @dataclass(frozen=True)
@@ -23,17 +26,20 @@ class Evaluate:
     """JSON file for all figures with their curves over the thresholds."""
     figure: Path | None = None
     """PNG file: the curves, and one slice's topological errors in colour."""
+    prediction_file: Annotated[ImageFile, FLAT] = field(default_factory=ImageFile)
+    label_file: Annotated[LabelFile, FLAT] = field(default_factory=LabelFile)
 
     def run(self) -> None:
         from unet2015.cli.evaluation import evaluate  # matplotlib takes its time to load
 
         print(
             evaluate(
-                self.labels,
-                self.prediction,
+                *(self.labels, self.prediction),
                 protocol=self.protocol,
                 slices=self.slices,
                 json=self.json,
                 figure=self.figure,
+                prediction_file=self.prediction_file,
+                label_file=self.label_file,
             )
         )

@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.ndimage import binary_dilation
 
+from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.data.isbi2012 import pixel_sha256
-from unet2015.data.tiff import read_binary_labels, read_stack
+from unet2015.data.labels import Annotation, binary_labels
+from unet2015.data.tiff import read_stack
 from unet2015.metrics import (
     PROTOCOLS,
     ChallengeScores,
@@ -41,8 +43,10 @@ from unet2015.reports.figures import (
 from unet2015.reports.words import spans
 from unet2015.runtime.atomic import writable_outputs, write_text
 from unet2015.runtime.record import versions
+from unet2015.studies.own_data import images_in_words, labels_in_words
 
 Protocol = Literal["2015", "2016"]
+_AS_STATED, _LABELS_AS_STATED = ImageFile(), LabelFile()
 METRICS = {
     "warping_error": ("warping error", 6),
     "rand_error": ("Rand error", 4),
@@ -72,6 +76,8 @@ def evaluate(
     slices: tuple[int, ...] | None = None,
     json: Path | None = None,
     figure: Path | None = None,
+    prediction_file: ImageFile = _AS_STATED,
+    label_file: LabelFile = _LABELS_AS_STATED,
 ) -> str:
     """Score a prediction with the metrics of the ISBI 2012 challenge (paper §4, Table 1): a table.
 
@@ -81,7 +87,8 @@ def evaluate(
     (default), or '2016', the script in today's archive. slices: indices from 0, each once;
     default: all, with '2016' every third from 2. json: file for all figures with their curves over
     the thresholds, and what was scored. figure: PNG with the curves, and the topological errors of
-    the worst of the slices at the guarded warping error's threshold.
+    the worst of the slices at the guarded warping error's threshold. prediction_file, label_file:
+    axes and channel where the files do not say them. What was read is printed, a line a file.
 
     Returns the table as text. Raises FileNotFoundError for inputs that are not there; ValueError
     for inputs, slices and outputs that cannot be used, all before the long work; OSError as
@@ -89,8 +96,11 @@ def evaluate(
     """
     inputs = {"labels": Path(labels_path), "prediction": Path(prediction_path)}
     writable_outputs({"--json": json, "--figure": figure}, inputs)
-    stacks = {"labels": read_stack(labels_path), "prediction": read_stack(prediction_path)}
-    cells, probability = _checked(inputs, stacks["prediction"])
+    stacks = {
+        "labels": read_stack(labels_path, label_file.layout),
+        "prediction": read_stack(prediction_path, prediction_file.layout),
+    }
+    cells, probability = _checked(inputs, stacks)
     chosen = _chosen(slices, len(cells), protocol)
     cells, probability = cells[chosen], probability[chosen]
     # the protocol's own choice of slices is made already
@@ -115,9 +125,14 @@ def evaluate(
     return f"{_heading(inputs, chosen, protocol)}\n\n{score_table(scores)}"
 
 
-def _checked(inputs: dict[str, Path], prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(
+    inputs: dict[str, Path], stacks: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels as bool and prediction as float32, both (N, H, W); ValueError naming the file."""
-    labels = read_binary_labels(inputs["labels"])
+    prediction, cells = stacks["prediction"], binary_labels(stacks["labels"], inputs["labels"])
+    given = Annotation(cells, None, np.arange(len(cells)))
+    print(labels_in_words(inputs["labels"], given, "binary", len(cells)))
+    print(images_in_words(inputs["prediction"], prediction, "values"))
     if prediction.dtype.kind in "iu":
         raise ValueError(
             f"{inputs['prediction']}: has {prediction.dtype} values from {prediction.min()} to "
@@ -127,7 +142,7 @@ def _checked(inputs: dict[str, Path], prediction: np.ndarray) -> tuple[np.ndarra
             "Process > Math > Divide)"
         )
     try:
-        return check_stacks(labels, prediction)
+        return check_stacks(cells, prediction)
     except ValueError as error:
         raise ValueError(f"{inputs['prediction']}: {error}") from error
 

@@ -1,11 +1,13 @@
 """python -m unet2015 predict: the probability of 'cell' in a user's own images."""
 
 import sys
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from unet2015.data.tiff import read_stack, write_stack
+from unet2015.cli.files import ImageFile
+from unet2015.cli.options import FLAT
+from unet2015.data.tiff import write_stack
 from unet2015.runtime.atomic import writable_outputs
 from unet2015.runtime.numerics import resolve_device
 from unet2015.studies.run_folder import refuse_kept
@@ -30,6 +32,7 @@ class Predict:
     """Upper bound of an input tile's side, which bounds a tile's memory; default: the run's."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    image_file: Annotated[ImageFile, FLAT] = field(default_factory=ImageFile)
 
     def run(self) -> None:
         device = resolve_device(self.device)
@@ -43,7 +46,7 @@ class Predict:
             network = TrainedNetwork.of(checkpoint, device)
         except ValueError as error:
             raise ValueError(f"{self.checkpoint}: {error}") from error
-        stack = read_stack(self.image)
+        stack = self.image_file.read(self.image)
         settings = checkpoint.config.prediction
         if self.averaging is not None:
             settings = replace(settings, averaging=self.averaging)

@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 import experiments
+from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
-from unet2015.data.tiff import LabelKind, read_labels, read_stack
+from unet2015.data.labels import LabelReading
 from unet2015.runtime.atomic import writable_folder
 from unet2015.studies.budget import FINISH_S, Budget, Cost, time_steps
 from unet2015.studies.trained import training_data
@@ -26,7 +27,10 @@ from unet2015.weight_map import OneClass
 class Train:
     """Train a U-Net on a stack of images and its labels; the same command continues a run."""
 
-    FIRST: ClassVar = ("images", "labels", "output", "experiment", "label_kind", "minutes")
+    FIRST: ClassVar = (
+        *("images", "labels", "output", "experiment", "label_kind", "ignore_label", "skip_empty"),
+        *("minutes", "axes", "channel"),
+    )
 
     _: KW_ONLY
     images: Path
@@ -35,9 +39,6 @@ class Train:
     """TIFF with the labels, as large as the images."""
     output: Path
     """Folder of the run: checkpoints, history.csv, weights.safetensors."""
-    label_kind: LabelKind = "binary"
-    """binary: 0 = membrane or background, one other value = cell. instances: 0 = background,
-    one number per cell; touching cells are separated by a thin ridge of background."""
     experiment: str = "quick"
     """Settings to start from: quick (two CPU cores; a narrower network, another optimiser), paper
     (the paper's; an accelerator), or another file of experiments/. Each of its settings is an
@@ -49,6 +50,9 @@ class Train:
     """Seed of initialisation, sample order, augmentation and drop-out."""
     tensorboard: bool = False
     """Also write TensorBoard files (pip install tensorboard)."""
+    image_file: Annotated[ImageFile, FLAT] = field(default_factory=ImageFile)
+    label_file: Annotated[LabelFile, FLAT] = field(default_factory=LabelFile)
+    reading: Annotated[LabelReading, FLAT] = field(default_factory=LabelReading)
     budget: Annotated[Budget, FLAT] = field(default_factory=Budget)
     engine: Annotated[Engine, FLAT] = field(default_factory=Engine)
     config: Annotated[ExperimentConfig, FLAT] = field(default_factory=ExperimentConfig)
@@ -57,12 +61,14 @@ class Train:
         began = time.monotonic()
         self.budget.check()
         self.engine.check()
-        stack = read_stack(self.images)
-        labels = read_labels(self.labels, self.label_kind, stack.shape)
+        stack = self.image_file.read(self.images)
+        separate, kind = self.config.weight_map.separate_touching, self.reading.label_kind
+        given = self.label_file.read(self.labels, self.reading, stack.shape, separate=separate)
+        stack = stack[given.slices]
         scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
         try:
             tiles, data = training_data(
-                *(stack, labels, scale, self.config), label_kind=self.label_kind, seed=self.seed
+                *(stack, given, scale, self.config), label_kind=kind, seed=self.seed
             )
         except OneClass as error:
             raise ValueError(

@@ -7,9 +7,11 @@ from typing import Annotated
 import numpy as np
 
 from unet2015.augmentation.samples import cells_of, weight_maps
+from unet2015.cli.files import LabelFile
 from unet2015.cli.options import FLAT
 from unet2015.config import WeightMapConfig
-from unet2015.data.tiff import LabelKind, read_labels, write_stack
+from unet2015.data.labels import LabelReading
+from unet2015.data.tiff import write_stack
 from unet2015.runtime.atomic import writable_outputs
 from unet2015.weight_map import OneClass
 
@@ -23,21 +25,21 @@ class WeightMap:
     _: KW_ONLY
     output: Path
     """TIFF to write, float32."""
-    label_kind: LabelKind = "binary"
-    """binary: 0 = membrane or background, one other value = cell. instances: one number per
-    cell."""
     figure: Path | None = None
     """PNG file with the cells and the weights of the first slice (paper Fig. 3)."""
+    label_file: Annotated[LabelFile, FLAT] = field(default_factory=LabelFile)
+    reading: Annotated[LabelReading, FLAT] = field(default_factory=LabelReading)
     config: Annotated[WeightMapConfig, FLAT] = field(default_factory=WeightMapConfig)
 
     def run(self) -> None:
         writable_outputs(
             {"--output": self.output, "--figure": self.figure}, {"labels": self.labels}
         )
-        labels = read_labels(self.labels, self.label_kind)
-        cells = [cells_of(plane, self.label_kind, self.config) for plane in labels]
+        separate, kind = self.config.separate_touching, self.reading.label_kind
+        given = self.label_file.read(self.labels, self.reading, separate=separate)
+        cells = [cells_of(plane, kind, self.config) for plane in given.labels]
         try:
-            weights = weight_maps(cells, self.config)
+            weights = weight_maps(cells, self.config, ignore=given.ignore)
         except OneClass as error:
             raise ValueError(f"{self.labels}: {error} (--class-weights none)") from error
         write_stack(self.output, np.stack(weights))

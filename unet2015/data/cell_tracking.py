@@ -29,7 +29,8 @@ from scipy.ndimage import distance_transform_edt
 from unet2015.data.download import cache_folder, check_archive, fetch, unpack, usual_folders
 from unet2015.data.given_folder import check_given_folder
 from unet2015.data.isbi2012 import pixel_sha256
-from unet2015.data.tiff import read_instance_labels, read_stack
+from unet2015.data.labels import read_instance_labels
+from unet2015.data.tiff import read_stack
 
 SEQUENCES = ("01", "02")
 UNPACK_AGAIN = "unpack the official zip file again"

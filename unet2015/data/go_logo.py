@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from skimage import draw
 
+from unet2015.data.image_file import read_rgb
 from unet2015.data.isbi2012 import pixel_sha256
-from unet2015.data.pairs import find_folder, read_rgb, resize_pair
+from unet2015.data.pairs import find_folder, resize_pair
 
 NAME = "golang-logo"
 LOGO = "Go-Logo_LightBlue.png"

@@ -19,7 +19,8 @@ import numpy as np
 
 from unet2015.data.download import cache_folder, fetch, usual_folders
 from unet2015.data.given_folder import check_given_folder
-from unet2015.data.tiff import read_binary_labels, read_stack
+from unet2015.data.labels import binary_labels
+from unet2015.data.tiff import read_stack
 from unet2015.runtime.atomic import write_bytes
 
 ARCHIVE_URL = "https://downloads.imagej.net/ISBI-2012-challenge.zip"
@@ -154,7 +155,7 @@ def _verified(path: Path) -> tuple[np.ndarray, str]:
         if expected is not None and found != expected:
             raise ValueError(f"{path}: {what} {found}, expected {expected}; {remedy}")
     is_labels = path.name in (TRAIN_LABELS, TEST_LABELS)
-    return (read_binary_labels(path, SHAPE) if is_labels else pixels), found_hash
+    return (binary_labels(pixels, path, SHAPE) if is_labels else pixels), found_hash
 
 
 def _download(cache: Path, *, progress: bool) -> EMStack:

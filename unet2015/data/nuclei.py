@@ -13,19 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from unet2015.data.image_file import distinct, read_instances, read_mask, read_rgb
 from unet2015.data.pairs import (
     Pair,
     PairSet,
     check_same_size,
-    distinct,
     files_sha256,
     find_folder,
     hash_pairs,
     named_files,
     pair_files,
-    read_instances,
-    read_mask,
-    read_rgb,
 )
 
 NAME = "dsb2018"

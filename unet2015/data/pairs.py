@@ -18,9 +18,7 @@ import numpy as np
 from PIL import Image
 
 from unet2015.data.download import cache_folder, usual_folders
-
-COPY_AGAIN = "the file is truncated, damaged or no image; copy or download it again"
-SHOWN_VALUES = 5
+from unet2015.data.image_file import read_instances, read_mask, read_rgb
 
 
 @dataclass(frozen=True)
@@ -197,59 +195,6 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     return image, mask
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8, values 0-255; gray is repeated, alpha dropped unseen.
-
-    Raises FileNotFoundError if there is no such file; ValueError naming the file if it is damaged,
-    has more than one image or is not 8-bit gray, palette or RGB.
-    """
-    pixels, mode = _read(Path(path), rgb=True)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3:
-        raise ValueError(f"{path}: is an image of mode {mode}; must be 8-bit gray, palette or RGB")
-    return pixels
-
-
-def read_mask(path: str | Path) -> np.ndarray:
-    """A mask file as (H, W) bool, True = foreground: its values are 0 and one other, 1 or 255.
-
-    Palette files count with their colours, RGB ones if they are gray; a mask of one class is one.
-    Raises FileNotFoundError if there is no such file; ValueError naming the file if it is damaged,
-    and, with the values, if there are others (lossy compression makes such, and resizing).
-    """
-    pixels, mode = _read(Path(path), rgb=False)
-    if pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise ValueError(f"{path}: is a coloured image (mode {mode}); a mask must be gray")
-        pixels = pixels[..., 0]
-    if pixels.dtype.kind != "u":
-        raise ValueError(f"{path}: is an image of mode {mode}; a mask must have 8 bits")
-    values = distinct(pixels)
-    others = values[values != 0]
-    if len(others) > 1 or not set(others.tolist()) <= {1, 255}:
-        shown = ", ".join(map(str, values[:SHOWN_VALUES].tolist()))
-        more = f" … ({len(values)} values)" if len(values) > SHOWN_VALUES else ""
-        raise ValueError(
-            f"{path}: has the values {shown}{more}; a binary mask has 0 (background) and one other "
-            "value, 1 or 255: take the set's own lossless file"
-        )
-    return pixels != 0
-
-
-def read_instances(path: str | Path) -> np.ndarray:
-    """A file of instances as (H, W) int32: 0 = background, each id one object.
-
-    Palette files count with their indices. Raises FileNotFoundError if there is no such file;
-    ValueError naming the file if it is damaged, coloured, or has negative or fractional ids.
-    """
-    pixels, mode = _read(Path(path), rgb=False, indices=True)
-    if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0:
-        raise ValueError(
-            f"{path}: is an image of mode {mode}; instances must be whole numbers from 0 "
-            "(background) in a gray or palette image"
-        )
-    return pixels.astype(np.int32)
-
-
 def resize_pair(
     image: np.ndarray, mask: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -275,19 +220,6 @@ def resize_pair(
     resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     nearest = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
     return np.array(resized), np.array(nearest).astype(bool)
-
-
-def distinct(ids: np.ndarray) -> np.ndarray:
-    """The values of an integer array, each once and in order, as `np.unique` but without sorting.
-
-    ids: any shape, values ≥ 0.
-
-    >>> distinct(np.array([[2, 0], [5, 2]])).tolist()
-    [0, 2, 5]
-    """
-    if ids.max(initial=0) > 1 << 16:
-        return np.unique(ids)
-    return np.flatnonzero(np.bincount(ids.ravel()))
 
 
 def check_same_size(image_path: Path, image: np.ndarray, mask_path: Path, mask: np.ndarray) -> None:
@@ -322,31 +254,6 @@ def hash_pairs(folder: Path, pairs: Iterable[Pair]) -> dict[str, str]:
         "images": files_sha256(folder, (pair.image for pair in pairs)),
         "masks": files_sha256(folder, (path for paths in masks for path in paths)),
     }
-
-
-def _read(path: Path, *, rgb: bool, indices: bool = False) -> tuple[np.ndarray, str]:
-    """The pixels of an image file, and its mode; whatever damage makes Pillow raise: ValueError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give the path of an image file")
-    try:
-        with Image.open(path) as image:
-            frames, mode = getattr(image, "n_frames", 1), image.mode
-            if frames == 1:
-                if mode in ("RGBA", "P", "LA", "L", "1", "RGB"):
-                    image = _in_colours(image, rgb=rgb, indices=indices)
-                return np.array(image), mode
-    except Exception as error:
-        raise ValueError(f"{path}: cannot be read ({error}); {COPY_AGAIN}") from error
-    raise ValueError(f"{path}: has {frames} images; must be one per file")
-
-
-def _in_colours(image: Image.Image, *, rgb: bool, indices: bool) -> Image.Image:
-    """RGB if wanted, otherwise colours as RGB and gray as 8 bit, palettes as they look."""
-    if image.mode == "P" and indices:
-        return image
-    if image.mode == "P":  # by way of RGBA, or Pillow warns of transparent colours
-        image = image.convert("RGBA")
-    return image.convert("RGB" if rgb or image.mode in ("RGB", "RGBA") else "L")
 
 
 def _missing(folder: Path, needed: tuple[str, ...]) -> list[str]:

@@ -16,16 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from unet2015.data.download import fetch, unpack
-from unet2015.data.pairs import (
-    Pair,
-    PairSet,
-    distinct,
-    find_folder,
-    hash_pairs,
-    named_files,
-    pair_files,
-    read_instances,
-)
+from unet2015.data.image_file import distinct, read_instances
+from unet2015.data.pairs import Pair, PairSet, find_folder, hash_pairs, named_files, pair_files
 
 NAME = "PennFudanPed"
 ARCHIVE_URL = "https://www.cis.upenn.edu/~jshi/ped_html/PennFudanPed.zip"

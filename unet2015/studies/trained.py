@@ -5,6 +5,7 @@ which gray values are black and white is decided at the training and kept with t
 stack of another type, or with values beyond, is refused.
 """
 
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from unet2015.augmentation.samples import SampleTiles, training_tiles
 from unet2015.config import ExperimentConfig, PredictionConfig
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.isbi2012 import pixel_sha256
-from unet2015.data.tiff import LabelKind, binary_labels, instance_labels
+from unet2015.data.labels import Annotation, LabelKind, LabelReading
 from unet2015.model import UNet
 from unet2015.runtime.numerics import resolve_device
+from unet2015.studies.own_data import label_doubts
 from unet2015.studies.run_folder import predict_gray
 from unet2015.training import loop
 from unet2015.training.checkpoint import Checkpoint, load_checkpoint
@@ -59,6 +61,8 @@ def train(
     config: ExperimentConfig,
     *,
     label_kind: LabelKind = "binary",
+    ignore_label: int | None = None,
+    skip_empty: bool = False,
     value_range: tuple[float, float] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -69,17 +73,19 @@ def train(
 
     images: (N, H, W) or (H, W) uint8, uint16 or float, as they were taken. labels: as large;
     label_kind 'binary': 0 = membrane or background, one other value = cell; 'instances': 0 =
-    background, one number per cell. folder: of the run, resume states, history.csv and
-    weights.safetensors; an unfinished run found there continues, a finished one is returned.
-    config: `ExperimentConfig()` is the paper's, for an accelerator; `experiments.load("quick")` is
-    for two CPU cores.
+    background, one number per cell. ignore_label: value of pixels that nobody annotated; they have
+    no weight. skip_empty: leave out slices without any cell. folder: of the run, resume states,
+    history.csv and weights.safetensors; an unfinished run found there continues, a finished one is
+    returned. config: `ExperimentConfig()` is the paper's, for an accelerator;
+    `experiments.load("quick")` is for two CPU cores.
 
     value_range: gray values of black and white; None: as `config.training.gray_values` says, by
     default 0 and 255, 0 and 65535, or for floats 0 and 1. seed: of initialisation, sample order,
     augmentation and drop-out. device: 'auto', 'cpu', 'cuda' or 'cuda:1'. workers: threads that
     prepare training tiles (the result does not depend on it). progress: show a bar.
 
-    Warns of images that use only a small part of the gray scale. Raises ValueError for images and
+    Warns of images that use only a small part of the gray scale, and of labels that may be meant
+    otherwise (`own_data.label_doubts`). Raises ValueError for images and
     labels that cannot be trained on, TrainingStopped and others as `training.loop.train`.
 
     >>> from tempfile import TemporaryDirectory
@@ -94,12 +100,15 @@ def train(
     """
     place = resolve_device(device)
     images, labels = _stack(images, "images"), _stack(labels, "labels")
+    reading = LabelReading(label_kind, ignore_label, skip_empty)
+    given = reading.of(labels, "labels", images.shape)
+    for doubt in label_doubts(given, label_kind, separate=config.weight_map.separate_touching):
+        warnings.warn(f"labels: {_as_arguments(doubt)}", stacklevel=2)
+    images = images[given.slices]
     scale = GrayScale.of(images, value_range, config.training.gray_values)
     if little := scale.little_used(images):
         warnings.warn(f"images have {little} (value_range)", stacklevel=2)
-    read = binary_labels if label_kind == "binary" else instance_labels
-    cells = read(labels, "labels", images.shape)
-    tiles, data = training_data(images, cells, scale, config, label_kind=label_kind, seed=seed)
+    tiles, data = training_data(images, given, scale, config, label_kind=label_kind, seed=seed)
     checkpoint = loop.train(
         *(config, tiles, Path(folder)),
         seed=seed,
@@ -113,17 +122,25 @@ def train(
 
 def training_data(
     stack: np.ndarray,
-    labels: np.ndarray,
+    given: Annotation,
     scale: GrayScale,
     config: ExperimentConfig,
     *,
     label_kind: LabelKind,
     seed: int,
 ) -> tuple[SampleTiles, dict[str, Any]]:
-    """The training tiles of (N, H, W) gray images, and what a checkpoint says of these."""
-    tiles = training_tiles(scale.apply(stack), labels, config, label_kind=label_kind, seed=seed)
+    """The training tiles of annotated (n, H, W) gray images, and what a checkpoint says of these.
+
+    Raises OneClass where only one of the two classes is annotated and they are to be balanced.
+    """
+    images = scale.apply(stack)
+    way: dict[str, Any] = {"label_kind": label_kind, "ignore": given.ignore, "seed": seed}
+    tiles = training_tiles(images, given.labels, config, **way)
     about = {"gray_scale": scale.as_dict(), "label_kind": label_kind}
-    return tiles, about | {"images": pixel_sha256(stack), "labels": pixel_sha256(labels)}
+    about |= {"images": pixel_sha256(stack), "labels": pixel_sha256(given.labels)}
+    if given.ignore is not None:
+        about["ignore"] = pixel_sha256(given.ignore)
+    return tiles, about
 
 
 def load(path: str | Path, device: str = "auto") -> TrainedNetwork:
@@ -195,6 +212,15 @@ the stack to uint8
         progress=progress,
     )
     return probability.reshape(np.shape(images))
+
+
+def _as_arguments(text: str) -> str:
+    """The command's options in a text as the arguments of `train`.
+
+    >>> _as_arguments("--skip-empty leaves them out")
+    'skip_empty leaves them out'
+    """
+    return re.sub(r"--([a-z][a-z-]+)", lambda found: found[1].replace("-", "_"), text)
 
 
 def _stack(planes: np.ndarray, name: str) -> np.ndarray:

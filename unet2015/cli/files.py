@@ -1,0 +1,75 @@
+"""A user's files as the commands read them: options, reading, and what is said of it."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unet2015.data.axes import Layout
+from unet2015.data.labels import Annotation, LabelReading
+from unet2015.data.tiff import read_stack
+from unet2015.studies.own_data import images_in_words, label_doubts, labels_in_words
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """How an image file is read where it does not say it itself."""
+
+    axes: str | None = None
+    """Sides of the image file where it does not say them, or says them wrongly: one letter each,
+    Y and X for height and width, C for channels, any other for slices: ZYX, CYX, YXZ, TZCYX."""
+    channel: int | None = None
+    """The channel to read, from 0, of an image file that has several."""
+
+    @property
+    def layout(self) -> Layout:
+        """The same for `read_stack`."""
+        return Layout(self.axes, self.channel)
+
+    def read(self, path: Path) -> np.ndarray:
+        """The (N, H, W) slices of an image file, as `read_stack`; says what was read."""
+        stack = read_stack(path, self.layout)
+        print(images_in_words(path, stack))
+        return stack
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """How a label file is read where it does not say it itself."""
+
+    label_axes: str | None = None
+    """As --axes, of the label file."""
+    label_channel: int | None = None
+    """As --channel, of the label file."""
+
+    @property
+    def layout(self) -> Layout:
+        """The same for `read_stack`."""
+        return Layout(self.label_axes, self.label_channel, option="--label-")
+
+    def read(
+        self,
+        path: Path,
+        reading: LabelReading,
+        shape: tuple[int, ...] | None = None,
+        *,
+        separate: bool,
+    ) -> Annotation:
+        """The annotation in a label file; says what was read, and what of it is doubtful.
+
+        shape: that of the images. separate: whether touching cells will be separated.
+        """
+        indexed = "indices" if reading.label_kind == "instances" else "gray"
+        stack = read_stack(path, self.layout, palette=indexed)
+        given = reading.of(stack, path, shape)
+        print(labels_in_words(path, given, reading.label_kind, len(stack)))
+        warn(path, label_doubts(given, reading.label_kind, separate=separate))
+        return given
+
+
+def warn(path: Path, doubts: Iterable[str]) -> None:
+    """Say on stderr what is doubtful about a file."""
+    for doubt in doubts:
+        print(f"warning: {path}: {doubt}", file=sys.stderr)
