@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from unet2015.data.image_file import distinct, read_instances, read_mask, read_rgb
 from unet2015.data.pairs import (
     Pair,
     choose,
@@ -116,96 +115,6 @@ def test_a_download_fills_the_cache_or_says_why_not(tmp_path):
     assert found == (tmp_path / "cache" / "set", "put into set")
     with pytest.raises(FileNotFoundError, match="the download failed: no way to set"):
         find_folder(None, "set", ("train",), "how", refused)
-
-
-def test_every_8_bit_kind_is_read_as_rgb_and_16_bits_are_refused(tmp_path):
-    for mode in ("L", "LA", "RGB", "RGBA", "P", "1"):
-        image = Image.fromarray(noise(5, 7, 4)).convert(mode)
-        image.save(tmp_path / "a.png")
-        found = read_rgb(tmp_path / "a.png")
-        assert found.dtype == np.uint8
-        np.testing.assert_array_equal(found, np.array(image.convert("RGB")))
-    path = save(tmp_path / "a.png", noise(5, 7).astype(np.uint16))
-    with pytest.raises(ValueError, match=r"a\.png: is an image of mode I;16; must be 8-bit"):
-        read_rgb(path)
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif"])
-def test_a_damaged_or_missing_file_is_named(tmp_path, suffix):
-    options = {"compression": "tiff_adobe_deflate"} if suffix == "tif" else {}
-    path = save(tmp_path / f"a.{suffix}", noise(64, 64) // 128 * 255, **options)
-    content = path.read_bytes()
-    for read in (read_rgb, read_mask, read_instances):
-        for kept in (0.0, 0.05, 0.6):
-            path.write_bytes(content[: int(len(content) * kept)])
-            with pytest.raises(
-                ValueError, match=rf"a\.{suffix}: .* (damaged|cannot be read).*copy or down"
-            ):
-                read(path)
-        with pytest.raises(FileNotFoundError, match=r"nothing\.png: no such file"):
-            read(tmp_path / "nothing.png")
-
-
-def test_a_file_of_two_images_is_refused(tmp_path):
-    first, second = (Image.fromarray(noise(4, 4 + k)[:, :4]) for k in (0, 1))
-    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
-    with pytest.raises(ValueError, match=r"a\.tif: has shape \(2, 4, 4\); must be one"):
-        read_mask(tmp_path / "a.tif")
-
-
-def test_masks_of_0_and_1_and_of_0_and_255_are_one(tmp_path):
-    for mask in (noise(9, 11) > 127, np.zeros((3, 4), bool), np.ones((3, 4), bool)):
-        for white in (1, 255):
-            for suffix in ("png", "gif", "tif"):
-                path = save(tmp_path / f"a.{suffix}", mask.astype(np.uint8) * white)
-                found = read_mask(path)
-                assert found.dtype == np.bool_
-                np.testing.assert_array_equal(found, mask)
-
-
-def test_a_palette_counts_with_its_colours_in_a_mask_and_its_indices_in_instances(tmp_path):
-    image = Image.new("P", (3, 1))
-    for index in range(3):
-        image.putpixel((index, 0), index)
-    image.putpalette([255, 255, 255, 0, 0, 0, 255, 255, 255])
-    image.save(tmp_path / "a.png")
-    assert read_mask(tmp_path / "a.png").tolist() == [[True, False, True]]
-    assert read_instances(tmp_path / "a.png").tolist() == [[0, 1, 2]]
-
-
-def test_wrong_mask_values_are_named_and_counted_where_a_jpeg_has_many(tmp_path):
-    for values in ([0, 254, 255], [0, 7], [1, 255]):
-        path = save(tmp_path / "a.png", np.array([values], dtype=np.uint8))
-        with pytest.raises(ValueError, match=f"a.png: has the values {str(values)[1:-1]};"):
-            read_mask(path)
-    save(tmp_path / "a.jpg", noise(24, 24) // 128 * 255)
-    with pytest.raises(ValueError, match=r"a\.jpg: has the values .* … \(\d+ values\)"):
-        read_mask(tmp_path / "a.jpg")
-
-
-def test_a_gray_rgb_mask_is_read_and_a_coloured_one_refused(tmp_path):
-    mask = noise(5, 6) > 127
-    gray = np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
-    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", gray)), mask)
-    gray[0, 0] = 255, 0, 0
-    with pytest.raises(ValueError, match=r"b\.png: is a coloured image"):
-        read_mask(save(tmp_path / "b.png", gray))
-
-
-def test_instances_keep_their_ids(tmp_path):
-    for dtype, factor in ((np.uint8, 1), (np.uint16, 250)):
-        ids = noise(5, 6).astype(dtype) * factor
-        found = read_instances(save(tmp_path / "a.png", ids))
-        assert found.dtype == np.int32
-        np.testing.assert_array_equal(found, ids)
-        np.testing.assert_array_equal(distinct(found), np.unique(ids))
-    assert distinct(np.array([[1 << 30, 0], [7, 7]])).tolist() == [0, 7, 1 << 30]
-
-
-def test_read_instances_refuses_colours_and_fractions(tmp_path):
-    for array in (noise(3, 3, 3), np.ones((3, 3), dtype=np.float32) / 2):
-        with pytest.raises(ValueError, match="instances must be whole numbers"):
-            read_instances(save(tmp_path / "a.tif", array))
 
 
 def test_read_pair_unites_masks_and_instances(tmp_path):

@@ -211,23 +211,19 @@ def _shaped(said: dict[str, Any], size: int, *, gray: bool) -> tuple[str, tuple[
 def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
     """Axes and sizes of the planes that OME-XML describes; None for one plane of a set of files."""
     try:
-        found = tifffile.xml2dict(text)["OME"]["Image"]
-        pixels = {} if isinstance(found, list) else found["Pixels"]
-        axes = str(pixels.get("DimensionOrder", "XY"))[:1:-1]
-        channels, parts = (
-            each if isinstance(each, list) else [each]
-            for each in (pixels.get("Channel", {}), pixels.get("TiffData", []))
-        )
+        images_said = _listed(tifffile.xml2dict(text)["OME"]["Image"])
+        pixels = images_said[0]["Pixels"]
+        axes = str(pixels["DimensionOrder"])[:1:-1]
         sizes = {letter: int(pixels[f"Size{letter}"]) for letter in axes}
+        sizes["C"] //= int(_listed(pixels.get("Channel", {}))[0].get("SamplesPerPixel", 1))
         places = [
             (int(part.get("IFD", 0)), [int(part.get(f"First{letter}", 0)) for letter in axes])
-            for part in parts
+            for part in _listed(pixels.get("TiffData", []))
         ]
-        sizes["C"] //= int(channels[0].get("SamplesPerPixel", 1)) if axes else 1
-    except (SyntaxError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (SyntaxError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError("its OME metadata cannot be read") from error
-    if not axes:
-        raise ValueError(f"its OME metadata describe {len(found)} images, must be one per file")
+    if len(images_said) > 1:
+        raise ValueError(f"its OME metadata describe {len(images_said)} images, must be one")
     shape = tuple(sizes.values())
     if math.prod(shape) != images:
         if images == 1:
@@ -239,3 +235,7 @@ def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
     if any(page != np.ravel_multi_index(place, shape, mode="clip") for page, place in places):
         raise ValueError("its pages stand in another order than its OME metadata say")
     return axes, shape
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]

@@ -117,9 +117,9 @@ def _read_other(path: Path, palette: Palette) -> tuple[np.ndarray, str]:
     try:
         with Image.open(path) as image:
             frames, mode = getattr(image, "n_frames", 1), image.mode
-            turned = image.getexif().get(_ORIENTATION, 1)
-            # Pillow gives 16 bits a channel as 8, without a word
+            # Pillow gives 16 bits a channel as 8, without a word; the list ends with the loading
             deep = mode in ("RGB", "RGBA", "LA") and any("16" in str(t[3]) for t in image.tile)
+            turned = image.getexif().get(_ORIENTATION, 1)
             known = frames == 1 and turned in (0, 1) and mode in _MODES and not deep
             if known and mode == "P" and palette == "colours":
                 image = image.convert("RGBA")  # not RGB: Pillow warns of transparent colours

@@ -134,10 +134,10 @@ def binary_labels(
 def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:
     """The instances of a label stack, (N, H, W) int32: 0 = background, each id one cell.
 
-    Floats are taken if they are whole numbers (ImageJ's 32-bit labels). shape: that of the image
-    stack. Of indexed colours the indices count. Raises ValueError naming the file, the slice and
-    the value for ids that are negative,
-    fractional or above 2³¹ - 1, and for another shape; otherwise as `read_stack`.
+    Floats are taken if they are whole numbers (ImageJ's 32-bit labels), of indexed colours the
+    indices. shape: that of the image stack. Raises ValueError naming the file, the slice and the
+    value for ids that are negative, fractional or above 2³¹ - 1, and for another shape; otherwise
+    as `read_stack`.
     """
     return instance_labels(read_stack(path, palette="indices"), path, shape)
 

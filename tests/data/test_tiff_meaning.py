@@ -1,0 +1,273 @@
+"""What tags and metadata say of a TIFF's values and pages: honoured or refused."""
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from unet2015.data.axes import Layout
+from unet2015.data.labels import read_binary_labels, read_instance_labels
+from unet2015.data.tiff import read_stack
+
+GRAY = {"photometric": "minisblack"}
+
+
+def ramp(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 200, shape).astype(np.uint8)
+
+
+def pages(path: Path, stack: np.ndarray, *options: dict) -> Path:
+    """A file with one page for each slice, written with the options in turn."""
+    with tifffile.TiffWriter(path) as tiff:
+        for image, chosen in zip(stack, itertools.cycle(options), strict=False):
+            tiff.write(image, **(GRAY | {"metadata": None} | chosen))
+    return path
+
+
+def colormap(table: np.ndarray) -> np.ndarray:
+    return np.stack([table] * 3).astype(np.uint16)
+
+
+IDENTITY = colormap(np.arange(256) * 257)
+MIXED = {
+    "compression": ({"compression": "zlib"}, {}),
+    "two compressions": ({"compression": "zlib"}, {"compression": "packbits"}),
+    "tiles": ({"tile": (16, 16)}, {}),
+    "strips": ({"rowsperstrip": 8}, {"rowsperstrip": 32}),
+    "palette": ({"photometric": "palette", "colormap": IDENTITY}, {}),
+    "description": ({"description": "z=1"}, {"description": "z=2"}),
+    "resolution": ({"resolution": (1, 1)}, {"resolution": (2, 2)}),
+    "predictor": ({"compression": "zlib", "predictor": True}, {"compression": "zlib"}),
+}
+
+
+@pytest.mark.parametrize("options", MIXED.values(), ids=MIXED)
+def test_pages_come_in_the_order_of_the_file_whatever_differs_between_them(tmp_path, options):
+    if "predictor" in options[0]:
+        pytest.importorskip("imagecodecs", reason="the predictor needs imagecodecs")
+    stack = ramp(6, 32, 32)
+    read = read_stack(pages(tmp_path / "x.tif", stack, *options))
+    np.testing.assert_array_equal(read, stack)
+
+
+@pytest.mark.parametrize(("step", "low"), [(257, 0), (256, 0), (1, 0), (200, 7)])
+def test_indexed_grays_are_looked_up(tmp_path, step, low):
+    """Tables of 8 bits scaled to 16 in either way, or not at all, and of 16 bits."""
+    gray, rng = ramp(2, 20, 30), np.random.default_rng(1)
+    place = rng.permutation(256).astype(np.uint8)  # of each gray value in the table
+    table = np.zeros(256)
+    table[place] = np.arange(256) * step + low
+    options = {"photometric": "palette", "colormap": colormap(table)}
+    tifffile.imwrite(tmp_path / "x.tif", place[gray], **options)
+    read = read_stack(tmp_path / "x.tif")
+    assert read.dtype == (np.uint16 if step == 200 else np.uint8)
+    np.testing.assert_array_equal(read, gray.astype(int) * (200 if step == 200 else 1) + low)
+    with Image.open(tmp_path / "x.tif") as image:
+        shown = np.array(image.convert("L"))
+    if step in (256, 257):
+        np.testing.assert_array_equal(read[0], shown)
+
+
+def test_a_mask_of_indexed_white_and_black_is_no_inverted_one(tmp_path):
+    mask = ramp(2, 20, 30) > 90
+    options = {"photometric": "palette", "colormap": colormap(np.array([65535] + [0] * 255))}
+    tifffile.imwrite(tmp_path / "x.tif", (~mask).astype(np.uint8), **options)
+    np.testing.assert_array_equal(read_binary_labels(tmp_path / "x.tif"), mask)
+
+
+def test_indexed_colours_are_instances_or_nothing(tmp_path):
+    table = np.random.default_rng(1).integers(0, 65536, (3, 256)).astype(np.uint16)
+    ids = ramp(2, 20, 30)
+    tifffile.imwrite(tmp_path / "x.tif", ids, photometric="palette", colormap=table)
+    np.testing.assert_array_equal(read_instance_labels(tmp_path / "x.tif"), ids)
+    for read in (read_stack, read_binary_labels):
+        with pytest.raises(ValueError, match="page 0 has indexed colours, so that its numbers"):
+            read(tmp_path / "x.tif")
+
+
+def test_imagejs_look_up_table_changes_no_value(tmp_path):
+    def imagej(table: np.ndarray) -> np.ndarray:
+        options = {"photometric": "palette", "colormap": colormap(table), "metadata": None}
+        description = "ImageJ=1.53t\nimages=1\n"
+        tifffile.imwrite(tmp_path / "x.tif", ramp(20, 30), description=description, **options)
+        return read_stack(tmp_path / "x.tif")
+
+    np.testing.assert_array_equal(imagej(np.arange(256) * 257), ramp(1, 20, 30))
+    with pytest.raises(ValueError, match=r"Image > Lookup Tables > Grays\), otherwise"):
+        imagej(np.arange(256)[::-1] * 257)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_images_are_refused(tmp_path, orientation):
+    stack = ramp(3, 20, 30)
+    path = pages(tmp_path / "x.tif", stack, {"extratags": [(274, "H", 1, orientation, True)]})
+    if orientation == 1:
+        np.testing.assert_array_equal(read_stack(path), stack)
+        return
+    message = rf"x\.tif: page 0 is stored turned or mirrored \(orientation {orientation}\)"
+    with pytest.raises(ValueError, match=message):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("kind", ["cfa", "depth_map", "mask", "logl"])
+def test_values_that_are_no_gray_values_are_refused(tmp_path, kind):
+    path = pages(tmp_path / "x.tif", ramp(2, 20, 30), {"photometric": kind})
+    with pytest.raises(ValueError, match=f"page 0 has values of the kind {kind.upper()}, which"):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_reduced_copies_are_left_out(tmp_path, place):
+    stack = ramp(3, 32, 32)
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        for index in range(4):
+            if index == place:
+                tiff.write(stack[0, ::4, ::4], subfiletype=1, **GRAY)
+            else:
+                tiff.write(stack[index - (index > place)], metadata=None, **GRAY)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), stack)
+    only = pages(tmp_path / "y.tif", stack, {"subfiletype": 1})
+    with pytest.raises(ValueError, match=r"y\.tif: has reduced copies of an image only"):
+        read_stack(only)
+    masked = pages(tmp_path / "z.tif", stack[:2], {"subfiletype": 2})
+    with tifffile.TiffFile(masked, mode="r+b") as tiff:
+        tiff.pages[1].aspage().tags["NewSubfileType"].overwrite(4)
+    with pytest.raises(ValueError, match=r"z\.tif: page 1 is a transparency mask"):
+        read_stack(masked)
+
+
+def test_a_pyramid_in_sub_directories_is_one_stack(tmp_path):
+    stack = ramp(2, 64, 64)
+    with tifffile.TiffWriter(tmp_path / "x.ome.tif", ome=True) as tiff:
+        tiff.write(stack, subifds=1, metadata={"axes": "ZYX"}, **GRAY)
+        tiff.write(stack[:, ::2, ::2], subfiletype=1, **GRAY)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.ome.tif"), stack)
+
+
+FIVE = ramp(3, 4, 2, 20, 30)
+"""Times, slices, channels."""
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_channels_and_times_are_chosen_or_refused(tmp_path, kind):
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, FIVE, metadata={"axes": "TZCYX"}, **{kind: True}, **GRAY)
+    with pytest.raises(ValueError, match=r"2 channels \(.* axes TZCYX\) .* --channel 0 … 1$"):
+        read_stack(path)
+    with pytest.raises(ValueError, match="--axes TZCYX reads all of them as slices"):
+        read_stack(path, Layout(channel=1))
+    read = read_stack(path, Layout("TZCYX", 1))
+    np.testing.assert_array_equal(read, [FIVE[t, z, 1] for t in range(3) for z in range(4)])
+    np.testing.assert_array_equal(read_stack(path, Layout("ZYX")), FIVE.reshape(-1, 20, 30))
+    tifffile.imwrite(path, FIVE[0], metadata={"axes": "ZCYX"}, **{kind: True}, **GRAY)
+    np.testing.assert_array_equal(read_stack(path, Layout(channel=0)), FIVE[0, :, 0])
+    for axes in ("ZYX", "TYX"):
+        tifffile.imwrite(path, FIVE[0, :, 0], metadata={"axes": axes}, **{kind: True}, **GRAY)
+        np.testing.assert_array_equal(read_stack(path), FIVE[0, :, 0])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+def test_what_a_file_calls_channels_is_no_stack_unless_one_says_so(tmp_path, count):
+    """tifffile's ImageJ files call every stack channels unless told otherwise."""
+    stack = ramp(count, 20, 30)
+    tifffile.imwrite(tmp_path / "x.tif", stack, imagej=True)
+    with pytest.raises(ValueError, match=f"{count} channels .* or --axes ZYX for slices"):
+        read_stack(tmp_path / "x.tif")
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", Layout("ZYX")), stack)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", Layout(channel=1)), stack[1:2])
+
+
+COLOURS = {
+    "rgb": (ramp(20, 30, 3), {"photometric": "rgb"}, -1),
+    "planes": (ramp(3, 20, 30), {"photometric": "rgb", "planarconfig": "separate"}, 0),
+    "alpha": (ramp(20, 30, 4), {"photometric": "rgb"}, -1),
+    "gray and alpha": (ramp(20, 30, 2), {"extrasamples": ["unassalpha"], **GRAY}, -1),
+}
+
+
+@pytest.mark.parametrize(("image", "options", "side"), COLOURS.values(), ids=COLOURS)
+def test_a_channel_of_a_colour_image(tmp_path, image, options, side):
+    tifffile.imwrite(tmp_path / "x.tif", image, **options)
+    with pytest.raises(ValueError, match=rf"{image.shape[side]} channels .* --channel 0 … "):
+        read_stack(tmp_path / "x.tif")
+    for channel in range(image.shape[side]):
+        read = read_stack(tmp_path / "x.tif", Layout(channel=channel))
+        np.testing.assert_array_equal(read[0], image.take(channel, side))
+    with pytest.raises(ValueError, match=rf"there are {image.shape[side]} channels; must be 0 …"):
+        read_stack(tmp_path / "x.tif", Layout(channel=4))
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 10), (48, 64, 8), (64, 64, 40)])
+def test_a_stack_saved_with_its_slices_last_is_refused_until_its_axes_are_named(tmp_path, shape):
+    stack, path = ramp(*shape), tmp_path / "x.tif"
+    tifffile.imwrite(path, stack, **GRAY)
+    with pytest.raises(ValueError, match=r"slices last\? Say which: --axes ZYX or --axes YXZ"):
+        read_stack(path)
+    np.testing.assert_array_equal(read_stack(path, Layout("YXZ")), np.moveaxis(stack, -1, 0))
+    np.testing.assert_array_equal(read_stack(path, Layout("zyx")), stack)
+    tifffile.imwrite(path, stack, metadata={"axes": "YXZ"}, **GRAY)
+    np.testing.assert_array_equal(read_stack(path), np.moveaxis(stack, -1, 0))
+    tifffile.imwrite(path, stack, metadata={"axes": "ZYX"}, **GRAY)
+    np.testing.assert_array_equal(read_stack(path), stack)
+
+
+def test_a_volume_in_one_page_is_a_stack(tmp_path):
+    pytest.importorskip("imagecodecs", reason="tiles of volumes need imagecodecs")
+    stack = ramp(16, 32, 32)
+    tifffile.imwrite(tmp_path / "x.tif", stack, volumetric=True, tile=(16, 16, 16), **GRAY)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), stack)
+
+
+def test_an_array_of_four_unnamed_sides_is_refused_until_they_are_named(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", FIVE[0], **GRAY)
+    with pytest.raises(ValueError, match=r"shape \(4, 2, 20, 30\); .* --axes TZYX reads all"):
+        read_stack(tmp_path / "x.tif")
+    read = read_stack(tmp_path / "x.tif", Layout("TZYX"))
+    np.testing.assert_array_equal(read, FIVE[0].reshape(-1, 20, 30))
+
+
+def ome(path: Path, change) -> Path:
+    """An OME-TIFF of 2 channels and 3 slices whose XML is what `change` makes of it."""
+    stack = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((20, 30), np.uint8)
+    tifffile.imwrite(path, stack.reshape(2, 3, 20, 30), ome=True, metadata={"axes": "CZYX"}, **GRAY)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        text = change(tiff.pages.first.description)
+        tiff.pages.first.tags["ImageDescription"].overwrite(text)
+    return path
+
+
+def test_ome_metadata_are_heeded_as_they_stand(tmp_path):
+    path = tmp_path / "x.ome.tif"
+    values = read_stack(ome(path, lambda text: text), Layout(channel=1))[:, 0, 0]
+    assert values.tolist() == [3, 4, 5]
+    turned = ome(path, lambda text: text.replace('"XYZCT"', '"XYCZT"'))
+    assert read_stack(turned, Layout(channel=1))[:, 0, 0].tolist() == [1, 3, 5]
+    cut = r"<Pixels.*</Pixels>"
+    for change, words in (
+        (lambda text: text.replace('SizeZ="3"', 'SizeZ="5"'), "describe 10 planes, .* 6 pages"),
+        (lambda text: text.replace("</OME>", ""), "OME metadata cannot be read"),
+        (lambda text: re.sub(cut, "", text, flags=re.DOTALL), "OME metadata cannot be read"),
+        (
+            lambda text: re.sub(r"(<Image.*</Image>)", r"\1\1", text, flags=re.DOTALL),
+            "describe 2 images, must be one",
+        ),
+        (
+            lambda text: text.replace("<TiffData ", '<TiffData FirstZ="1" '),
+            "pages stand in another order",
+        ),
+    ):
+        with pytest.raises(ValueError, match=rf"x\.ome\.tif: its .*{words}.* --axes ZYX reads its"):
+            read_stack(ome(path, change))
+        assert read_stack(path, Layout("ZYX"))[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_one_plane_of_a_set_of_files_is_read_as_it_is(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        text = '<OME><Image><Pixels DimensionOrder="XYZCT" SizeX="30" SizeY="20" SizeZ="9" '
+        text += 'SizeC="2" SizeT="1"><Channel SamplesPerPixel="1"/></Pixels></Image></OME>'
+        tiff.write(ramp(20, 30), description=text, metadata=None, **GRAY)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp(1, 20, 30))
