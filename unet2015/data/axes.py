@@ -45,10 +45,10 @@ class Sides:
         """The shape, and the axes where they are known, for a message."""
         return f"shape {self.values.shape}" + (f", axes {self.axes}" if self.stated else "")
 
-    def without_single(self) -> "Sides":
-        """The same without sides of length 1 that are neither height, width nor channels."""
+    def without_single(self, keep: str = "YX" + CHANNELS) -> "Sides":
+        """The same without sides of length 1 whose letter is none of `keep`."""
         shape = self.values.shape
-        kept = [k for k, a in enumerate(self.axes) if shape[k] > 1 or a in "YX" + CHANNELS]
+        kept = [k for k, a in enumerate(self.axes) if shape[k] > 1 or a in keep]
         axes = "".join(self.axes[k] for k in kept)
         return Sides(self.values.reshape([shape[k] for k in kept]), axes, self.stated)
 
@@ -92,7 +92,7 @@ def _given(name: object, readings: Sequence[Sides], layout: Layout) -> Sides:
             "ZYX, CYX or YXZ"
         )
     for reading in readings:
-        for sides in (reading, reading.without_single()):
+        for sides in (reading, reading.without_single(), reading.without_single("YX")):
             if sides.values.ndim == len(axes):
                 return Sides(sides.values, axes, stated=True)
     first = readings[0].without_single()

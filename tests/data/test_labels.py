@@ -1,0 +1,61 @@
+"""Labels to ignore and slices to leave out; what is told to whoever chose the wrong kind."""
+
+import numpy as np
+import pytest
+
+from unet2015.data.labels import LabelReading, WrongValues
+
+IDS = np.zeros((3, 6, 7), np.int16)
+IDS[0, 1:3, 1:4], IDS[0, 4:, 4:], IDS[2, 2, 2] = 4, 9, -1
+
+
+def test_a_value_is_ignored_and_is_no_cell():
+    for dtype in (np.int16, np.int64, np.float32):
+        given = LabelReading("instances", ignore_label=-1).of(IDS.astype(dtype), "labels")
+        np.testing.assert_array_equal(given.labels, np.maximum(IDS, 0))
+        np.testing.assert_array_equal(given.ignore, IDS == -1)
+        assert given.slices.tolist() == [0, 1, 2]
+    mask = np.where(IDS == -1, 128, np.where(IDS > 0, 255, 0)).astype(np.uint8)
+    given = LabelReading("binary", ignore_label=128).of(mask, "labels")
+    np.testing.assert_array_equal(given.labels, IDS > 0)
+    np.testing.assert_array_equal(given.ignore, IDS == -1)
+    unknown = np.where(IDS == -1, 2**32 - 1, IDS).astype(np.uint32)
+    given = LabelReading("instances", ignore_label=2**32 - 1).of(unknown, "labels")
+    np.testing.assert_array_equal(given.ignore, IDS == -1)
+
+
+def test_without_options_everything_is_annotated_and_kept():
+    given = LabelReading().of(np.minimum(np.maximum(IDS, 0), 1), "labels")
+    assert given.ignore is None
+    assert given.slices.tolist() == [0, 1, 2]
+
+
+def test_empty_slices_are_left_out_on_request():
+    given = LabelReading("instances", ignore_label=-1, skip_empty=True).of(IDS, "labels")
+    assert given.slices.tolist() == [0]
+    np.testing.assert_array_equal(given.labels, IDS[:1])
+    np.testing.assert_array_equal(given.ignore, np.zeros((1, 6, 7), bool))
+    with pytest.raises(ValueError, match="labels: has no slice with a cell"):
+        LabelReading("instances", skip_empty=True).of(np.zeros((2, 3, 3), np.uint8), "labels")
+
+
+@pytest.mark.parametrize(("value", "words"), [(7, "no pixel has it"), (0, "0 is background")])
+def test_a_value_that_cannot_be_ignored_is_refused(value, words):
+    message = rf"x\.tif: --ignore-label {value}: {words}; the values are -1, 0, 4, 9"
+    with pytest.raises(ValueError, match=message):
+        LabelReading("instances", ignore_label=value).of(IDS, "x.tif")
+
+
+def test_the_other_reading_is_named_where_the_values_are_of_none():
+    for kind, words in (
+        ("binary", "--label-kind instances; if one of them stands for what .* --ignore-label"),
+        ("instances", "the id -1; .* stands for what nobody annotated, --ignore-label with it"),
+    ):
+        with pytest.raises(WrongValues, match=words):
+            LabelReading(kind).of(IDS, "x.tif")  # type: ignore[arg-type]
+
+
+def test_large_ids_are_told_to_the_last_digit():
+    ids = np.full((1, 2, 2), 2**32 - 1, np.uint32)
+    with pytest.raises(ValueError, match="the values are 4294967295"):
+        LabelReading("instances", ignore_label=3).of(ids, "x.tif")
