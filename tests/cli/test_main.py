@@ -212,7 +212,7 @@ def test_the_memory_is_stated_and_bounded(files, capsys):
     assert train(files) == 0
     capsys.readouterr()
     assert predict(files, "images.tif") == 0
-    assert capsys.readouterr().out.startswith("1 tile(s) of 80 × 80 px an image, about ")
+    assert "\n1 tile(s) of 80 × 80 px an image, about " in capsys.readouterr().out
     assert predict(files, "images.tif", "--largest-input-tile-px", 40) == 0
     tiles, side = re.findall(r"(\d+) tile\(s\) of (\d+) ×", capsys.readouterr().out)[0]
     assert int(tiles) > 1

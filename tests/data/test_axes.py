@@ -33,7 +33,7 @@ def test_the_letters_are_those_of_the_first_reading_that_has_as_many_sides():
         found = slices_of("stack", readings, Layout(axes))
         np.testing.assert_array_equal(found, array.reshape(6, 2, 2))
     with pytest.raises(ValueError, match=r"--axes YX: must be one letter for each of the 5 sides"):
-        slices_of("stack", readings, Layout("YX"))
+        slices_of("stack", readings, Layout("YX", option="--"))
 
 
 @pytest.mark.parametrize("axes", ["", "ZY", "ZZYX", "Z1YX", "Z YX", "ZCT"])
@@ -46,7 +46,7 @@ def test_letters_that_name_no_sides_are_refused_with_their_option(axes):
 def test_a_channel_of_what_has_none_is_refused():
     readings = [Sides(np.zeros((3, 4, 5)), "ZYX", stated=True)]
     with pytest.raises(ValueError, match=r"--channel 1: there are no channels .*axes ZYX.* CYX"):
-        slices_of("x.tif", readings, Layout(channel=1))
+        slices_of("x.tif", readings, Layout(channel=1, option="--"))
     assert slices_of("x.tif", readings, Layout("CYX", 1)).shape == (1, 4, 5)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ from PIL import Image
 
 from unet2015.data.axes import Layout
 from unet2015.data.labels import read_binary_labels, read_instance_labels
-from unet2015.data.tiff import read_stack
+from unet2015.data.tiff import read_stack as read_with
+
+ASKED = Layout(option="--")
+
+
+def read_stack(path: Path, layout: Layout = ASKED) -> np.ndarray:
+    """As the commands do, with options named in messages."""
+    return read_with(path, replace(layout, option="--"))
+
 
 GRAY = {"photometric": "minisblack"}
 
@@ -271,3 +280,14 @@ def test_one_plane_of_a_set_of_files_is_read_as_it_is(tmp_path):
         text += 'SizeC="2" SizeT="1"><Channel SamplesPerPixel="1"/></Pixels></Image></OME>'
         tiff.write(ramp(20, 30), description=text, metadata=None, **GRAY)
     np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp(1, 20, 30))
+
+
+def test_without_such_options_none_is_named(tmp_path):
+    tifffile.imwrite(tmp_path / "channels.tif", ramp(2, 20, 30), imagej=True)
+    tifffile.imwrite(tmp_path / "times.tif", FIVE[0], **GRAY)
+    tifffile.imwrite(tmp_path / "last.tif", ramp(64, 64, 10), **GRAY)
+    ome(tmp_path / "ome.tif", lambda text: text.replace("</OME>", ""))
+    for name in ("channels", "times", "last", "ome"):
+        with pytest.raises(ValueError, match=r"[sS]ave (one|it)") as caught:
+            read_with(tmp_path / f"{name}.tif")
+        assert "--" not in str(caught.value)

@@ -72,7 +72,8 @@ def test_the_same_run_continues_from_files_and_from_arrays(tmp_path):
     folder = by_command(tmp_path, IMAGES, CELLS, "--label-kind", "instances")
     config, before = load_checkpoint(folder).config, (folder / WEIGHTS).stat().st_mtime_ns
     big_endian = CELLS.astype(">u2")
-    train(IMAGES, big_endian, folder, config, label_kind="instances", device="cpu")
+    with pytest.warns(UserWarning, match="like a mask or classes: label_kind binary"):
+        train(IMAGES, big_endian, folder, config, label_kind="instances", device="cpu")
     assert (folder / WEIGHTS).stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="other data"):
         train(IMAGES, LABELS, folder, config, device="cpu")

@@ -26,7 +26,7 @@ class ImageFile:
     @property
     def layout(self) -> Layout:
         """The same for `read_stack`."""
-        return Layout(self.axes, self.channel)
+        return Layout(self.axes, self.channel, option="--")
 
     def read(self, path: Path) -> np.ndarray:
         """The (N, H, W) slices of an image file, as `read_stack`; says what was read."""

@@ -27,8 +27,13 @@ class Layout:
     """One letter a side, from the slowest to the fastest, Y and X among them; C: channels."""
     channel: int | None = None
     """The channel to read, from 0."""
-    option: str = "--"
-    """What stands before 'axes' and 'channel' where a message names them."""
+    option: str | None = None
+    """What stands before 'axes' and 'channel' where a message names them as options; None: there
+    are no such options, and it says how to save the file."""
+
+    def way_out(self, options: str, otherwise: str) -> str:
+        """The end of a message: options with `{}` before each, or what to do without any."""
+        return otherwise if self.option is None else options.format(*[self.option] * 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +78,11 @@ def slices_of(name: object, readings: Sequence[Sides], layout: Layout) -> np.nda
     if layout.axes is None and len(others) > 1:
         raise ValueError(
             f"{name}: has {read.named()}; must be one gray image (height, width) or a stack of "
-            f"them (slices, height, width): {layout.option}axes {whole.axes} reads all of them as "
-            "slices, in the order of the file"
+            "them (slices, height, width): "
+            + layout.way_out(
+                f"{{}}axes {whole.axes} reads all of them as slices, in the order of the file",
+                "save one time, or one position, per file",
+            )
         )
     if layout.axes is None and not read.stated:
         _refuse_doubtful(name, read.values.shape, layout)
@@ -85,7 +93,7 @@ def slices_of(name: object, readings: Sequence[Sides], layout: Layout) -> np.nda
 def _given(name: object, readings: Sequence[Sides], layout: Layout) -> Sides:
     """The first reading with as many sides as `layout` has letters, with these letters."""
     axes = (layout.axes or "").upper()
-    said = f"{name}: {layout.option}axes {layout.axes}"
+    said = f"{name}: {layout.option or ''}axes {layout.axes}"
     if not axes.isalpha() or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes):
         raise ValueError(
             f"{said}: must be one letter a side, each once, with Y (height) and X (width), such as "
@@ -103,21 +111,23 @@ def _given(name: object, readings: Sequence[Sides], layout: Layout) -> Sides:
 
 def _one_channel(name: object, sides: Sides, layout: Layout) -> Sides:
     """The array without its sides of channels."""
-    shape, axes, option = sides.values.shape, sides.axes, f"{layout.option}channel"
+    shape, axes, option = sides.values.shape, sides.axes, f"{layout.option or ''}channel"
     places = [k for k, letter in enumerate(axes) if letter in CHANNELS]
     several = [k for k in places if shape[k] > 1]
     if layout.channel is None and several:
         count = shape[several[0]]
         others = len(axes) - len(places) > 2 or layout.axes is not None
-        slices = f", or {layout.option}axes {axes.replace(axes[several[0]], 'Z')} for slices"
+        slices = "" if others else f", or {{}}axes {axes.replace(axes[several[0]], 'Z')} for slices"
         raise ValueError(
-            f"{name}: has {count} channels ({sides.named()}) and only gray images are read; say "
-            f"which one, {option} 0 … {count - 1}{'' if others else slices}"
+            f"{name}: has {count} channels ({sides.named()}) and only gray images are read; "
+            + layout.way_out(
+                f"say which one, {{}}channel 0 … {count - 1}{slices}", "save one of them per file"
+            )
         )
     if layout.channel is not None and not places:
         raise ValueError(
             f"{name}: {option} {layout.channel}: there are no channels ({sides.named()}); leave "
-            f"it out, or say which side they are, {layout.option}axes CYX, say"
+            f"it out, or say which side they are, {layout.option or ''}axes CYX, say"
         )
     if layout.channel is not None and len(several) > 1:
         raise ValueError(f"{name}: has channels of colours ({sides.named()}); save one per file")
@@ -145,8 +155,11 @@ def _refuse_doubtful(name: object, shape: Sequence[int], layout: Layout) -> None
     if 4 * width <= min(slices, height) or (slices == height and width < height):
         raise ValueError(
             f"{name}: has shape {tuple(shape)}: {slices} slices of {height} × {width} px, or "
-            f"{width} slices of {slices} × {height} px with the slices last? Say which: "
-            f"{layout.option}axes ZYX or {layout.option}axes YXZ"
+            f"{width} slices of {slices} × {height} px with the slices last? "
+            + layout.way_out(
+                "Say which: {}axes ZYX or {}axes YXZ",
+                "Save it with metadata that say so (tifffile: metadata={'axes': 'ZYX'})",
+            )
         )
 
 

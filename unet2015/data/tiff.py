@@ -113,7 +113,10 @@ def _read(
         return readings(tiff, images[0], stack, heed=layout.axes is None)
     except ValueError as error:
         raise Refused(
-            f"{path}: {error}; {layout.option}axes ZYX reads its pages as slices, in their order"
+            f"{path}: {error}; "
+            + layout.way_out(
+                "{}axes ZYX reads its pages as slices, in their order", "save it as a plain stack"
+            )
         ) from error
 
 
