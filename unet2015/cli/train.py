@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-import experiments
+from unet2015 import experiments
 from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
