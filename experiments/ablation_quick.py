@@ -7,7 +7,7 @@ over 7 rotated views. Its length was set by the time it takes, nothing was chose
 
 from dataclasses import replace
 
-from experiments.quick import EXPERIMENT as QUICK
+from .quick import EXPERIMENT as QUICK
 
 EXPERIMENT = replace(
     QUICK,

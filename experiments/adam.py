@@ -5,8 +5,9 @@ The learning rate is the baseline's, as for every arm; the first beta is 0.9.
 
 from dataclasses import replace
 
-from experiments.paper import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig
+
+from .paper import EXPERIMENT as BASELINE
 
 
 def change(base: ExperimentConfig) -> ExperimentConfig:

@@ -5,8 +5,9 @@ Keys' (a = -0.5) in the place of the cubic B-spline; the paper says "bicubic" (Â
 
 from dataclasses import replace
 
-from experiments.paper import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig
+
+from .paper import EXPERIMENT as BASELINE
 
 
 def change(base: ExperimentConfig) -> ExperimentConfig:

@@ -7,7 +7,7 @@ the scores before the softmax.
 
 from dataclasses import replace
 
-from experiments.paper import EXPERIMENT as PAPER
+from .paper import EXPERIMENT as PAPER
 
 EXPERIMENT = replace(
     PAPER,

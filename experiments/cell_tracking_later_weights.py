@@ -6,8 +6,9 @@ cells, instead of the classes' frequencies.
 
 from dataclasses import replace
 
-from experiments.cell_tracking import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig, WeightMapConfig
+
+from .cell_tracking import EXPERIMENT as BASELINE
 
 WEIGHTS = WeightMapConfig(
     w0=50.0, sigma_px=6.0, class_weights="later_plugin", border_term="background"

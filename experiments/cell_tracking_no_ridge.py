@@ -5,8 +5,9 @@ Touching cells are one region of the labels then; Eq. 2 still weighs the pixels 
 
 from dataclasses import replace
 
-from experiments.cell_tracking import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig
+
+from .cell_tracking import EXPERIMENT as BASELINE
 
 
 def change(base: ExperimentConfig) -> ExperimentConfig:

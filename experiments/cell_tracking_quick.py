@@ -15,9 +15,10 @@ the scored sequence 02 did influence this choice.
 
 from dataclasses import replace
 
-from experiments.cell_tracking import EXPERIMENT as BASELINE
-from experiments.quick import EXPERIMENT as QUICK
 from unet2015.inference.instances import InstanceConfig
+
+from .cell_tracking import EXPERIMENT as BASELINE
+from .quick import EXPERIMENT as QUICK
 
 EXPERIMENT = replace(
     BASELINE,

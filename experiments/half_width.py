@@ -5,8 +5,9 @@ Half as many at every level (paper Fig. 1: 64 at the first).
 
 from dataclasses import replace
 
-from experiments.paper import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig
+
+from .paper import EXPERIMENT as BASELINE
 
 
 def change(base: ExperimentConfig) -> ExperimentConfig:

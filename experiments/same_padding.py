@@ -9,9 +9,10 @@ At the same number of steps a padded network learns from more pixels a step, and
 
 from dataclasses import replace
 
-from experiments.paper import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig
 from unet2015.model import nearest_valid_size
+
+from .paper import EXPERIMENT as BASELINE
 
 
 def change(base: ExperimentConfig) -> ExperimentConfig:

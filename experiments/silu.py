@@ -5,8 +5,9 @@ After every 3×3 convolution (paper §2: ReLU).
 
 from dataclasses import replace
 
-from experiments.paper import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig
+
+from .paper import EXPERIMENT as BASELINE
 
 
 def change(base: ExperimentConfig) -> ExperimentConfig:

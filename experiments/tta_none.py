@@ -5,8 +5,9 @@ One view in prediction; the paper averages 7 (§4). Needs no training of its own
 
 from dataclasses import replace
 
-from experiments.paper import EXPERIMENT as BASELINE
 from unet2015.config import ExperimentConfig
+
+from .paper import EXPERIMENT as BASELINE
 
 
 def change(base: ExperimentConfig) -> ExperimentConfig:

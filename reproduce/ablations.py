@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import experiments
+from unet2015 import experiments
 from unet2015.cli.options import FLAT, parse_options
 from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, config_hash

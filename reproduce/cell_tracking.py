@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import experiments
+from unet2015 import experiments
 from unet2015.cli.options import FLAT, parse_options
 from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, differences
@@ -98,8 +98,10 @@ class Options:
 def settings_of(preset: str, arm: str) -> ExperimentConfig:
     """The settings of a preset with an arm's change."""
     config = experiments.load(PRESETS[preset])
-    changed = config if arm == "none" else import_module(f"experiments.{arm}").change(config)
-    if arm != "none" and changed == config:
+    if arm == "none":
+        return config
+    changed = import_module(f"unet2015.experiments.{arm}").change(config)
+    if changed == config:
         raise ValueError(f"--arm {arm}: changes nothing, as --preset {preset} is so already")
     return changed
 

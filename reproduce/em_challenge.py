@@ -21,7 +21,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-import experiments
+from unet2015 import experiments
 from unet2015.cli.evaluation import score_table
 from unet2015.cli.options import FLAT, parse_options
 from unet2015.cli.run import run_command

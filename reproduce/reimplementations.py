@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from experiments import reimplementations
+from unet2015 import reimplementations
 from unet2015.cli.options import FLAT, parse_options
 from unet2015.cli.run import run_command
 from unet2015.config import config_hash, differences

@@ -11,7 +11,7 @@ decided when a record is committed and not by whoever tries the commands.
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from experiments import reimplementations
+from unet2015 import reimplementations
 from unet2015.benchmarks.pages import read_benchmarks, summary, write_benchmarks_page
 from unet2015.cli.options import parse_options
 from unet2015.cli.run import run_command

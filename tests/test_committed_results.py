@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from unet2015.experiments.reimplementations.em_unaligned import SCORED
 
-import experiments
-from experiments import reimplementations
-from experiments.reimplementations.em_unaligned import SCORED
 from tests.commands import ROOT
+from unet2015 import experiments, reimplementations
 from unet2015.benchmarks.pages import read_benchmarks, write_benchmarks_page
 from unet2015.benchmarks.pages import summary as speeds
 from unet2015.config import config_hash, from_dict

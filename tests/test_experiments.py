@@ -2,7 +2,7 @@
 
 import pytest
 
-import experiments
+from unet2015 import experiments
 from unet2015.config import config_hash, differences
 
 ONE_FIELD = {

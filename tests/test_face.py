@@ -15,10 +15,10 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-import experiments
 import unet2015
 from tests.commands import ROOT
 from tests.tiny import settings
+from unet2015 import experiments
 from unet2015.data.phantom import phantom_stack
 from unet2015.data.tiff import write_stack
 
@@ -75,7 +75,7 @@ def missing(name: str) -> NoReturn:
 @pytest.mark.parametrize("place", ["help", "README"])
 def test_the_example_runs_as_it_is_printed(place, tmp_path, monkeypatch):
     text = str(unet2015.__doc__) if place == "help" else (ROOT / "README.md").read_text()
-    (example,) = re.findall(r"^ +import experiments, .*\n(?:(?: +.*)?\n)+", text, re.MULTILINE)
+    (example,) = re.findall(r"^ +import tifffile, .*\n(?:(?: +.*)?\n)+", text, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiments, "_module", lambda *_: SimpleNamespace(EXPERIMENT=settings()))
     for name in ("images", "other"):

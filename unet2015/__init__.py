@@ -1,6 +1,7 @@
 """The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), reproduced as published.
 
-    import experiments, tifffile, unet2015
+    import tifffile, unet2015
+    from unet2015 import experiments
 
     images, labels = tifffile.imread("images.tif"), tifffile.imread("labels.tif")
     unet2015.train(images, labels, "runs/mine", experiments.load("quick"))
@@ -43,9 +44,11 @@ Where everything is, from the ground floor up; a room imports from the floors be
     reports                              from the records of runs to tables, pages and figures
     benchmarks                           our times beside plain counterparts
     studies                              one part of an experiment in a folder of its own
+    experiments, reimplementations       each set of settings by its name
     cli                                  python -m unet2015 --help
 
-Beside this package, experiments has one short file for each set of settings.
+Each set of settings is one short file of the folder experiments/; in a checkout it lies beside
+this package, and `help("unet2015.experiments")` says how one is added.
 """
 
 from importlib import import_module

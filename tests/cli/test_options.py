@@ -8,8 +8,8 @@ from dataclasses import fields
 import pytest
 from docstring_parser import parse_from_object
 
-import experiments
 from tests.commands import run
+from unet2015 import experiments
 from unet2015.cli.main import COMMANDS, parse
 from unet2015.config import as_toml
 from unet2015.studies.budget import Budget

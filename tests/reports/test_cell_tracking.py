@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import experiments
 from tests.reports.cell_tracking_records import U373, record, with_cores
 from tests.reports.markdown import lines
+from unet2015 import experiments
 from unet2015.inference.instances import InstanceConfig
 from unet2015.reports.cell_tracking import (
     CELLS,

@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
-import experiments
 from tests.commands import ROOT
 from tests.reports.cell_tracking_records import CORES, HELA, U373, record, with_cores
 from tests.reports.markdown import lines
+from unet2015 import experiments
 from unet2015.config import as_dict
 from unet2015.reports.cell_tracking import (
     ARMS,

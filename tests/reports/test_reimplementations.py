@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unet2015.experiments.reimplementations.em_unaligned import NO_DISTANCE, UNALIGNED
 
-from experiments.reimplementations.em_unaligned import NO_DISTANCE, UNALIGNED
 from tests.reports.markdown import lines
 from tests.reports.reimplementation_records import (
     CPU,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import experiments
 from tests.commands import ROOT, TINY, files_below, records_in, refusal, run
 from tests.real_data import real_data
+from unet2015 import experiments
 from unet2015.config import ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 from unet2015.data import isbi2012, phantom
 from unet2015.data.tiff import read_stack, write_stack

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from unet2015.experiments.reimplementations import go_logo, lgg_mri
 
-from experiments.reimplementations import go_logo, lgg_mri
 from tests.commands import files_below, records_in, refusal, run
 from tests.offline import refused
 from tests.studies.reimplementation_sets import PATIENTS, make_lgg

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from PIL import Image
-
-from experiments.reimplementations.nuclei import IMAGES
+from unet2015.experiments.reimplementations.nuclei import IMAGES
 
 PATIENTS = ("TCGA_AA_0001_20000101", "TCGA_BB_0002_20000101", "TCGA_CC_0003_20000101")
 CARS = ("00aa", "11bb", "22cc", "33dd", "44ee")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from skimage.io import imread
+from unet2015.experiments.reimplementations import carvana_activations, go_logo
 
-from experiments import reimplementations
-from experiments.reimplementations import carvana_activations, go_logo
 from tests.commands import run
 from tests.tiny import NEVER, blob_tiles, quietly, settings
+from unet2015 import reimplementations
 from unet2015.config import ExperimentConfig, TrainingConfig, from_dict
 from unet2015.data import go_logo as go_logo_set
 from unet2015.data import pairs

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
-from experiments import reimplementations
-from experiments.reimplementations import (
+from unet2015.experiments.reimplementations import (
     carvana_activations,
     em_unaligned,
     go_logo,
@@ -23,8 +21,10 @@ from experiments.reimplementations import (
     nuclei,
     penn_fudan,
 )
+
 from tests.real_data import real_data
 from tests.studies.reimplementation_sets import make_carvana, make_lgg, make_nuclei, make_penn_fudan
+from unet2015 import reimplementations
 from unet2015.augmentation.whole_images import ExampleSequence
 from unet2015.config import ModelConfig
 from unet2015.data.lgg import load_lgg

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from unet2015.experiments.reimplementations import em_unaligned, go_logo
 
-from experiments.reimplementations import em_unaligned, go_logo
 from tests.real_data import real_data
 from unet2015.augmentation.samples import SampleTiles
 from unet2015.augmentation.whole_images import ExampleSequence

@@ -6,8 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import experiments
-from experiments import reimplementations
+from unet2015 import experiments, reimplementations
 from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig, as_dict, config_hash, differences
 from unet2015.data.gray_scale import GrayScale

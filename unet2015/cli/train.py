@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 import experiments
+from unet2015 import experiments
 from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig

@@ -1,8 +1,9 @@
 """Five later re-implementations of the U-Net, a short file for each of their experiments.
 
-Each file holds `SYSTEM`, an `unet2015.studies.reimplementation.System`: settings, published
-figures, and its arms, as published and mended. A defect stands in such a file and nowhere else.
-Settings are from reading the repositories at the commits named; no code of theirs is here.
+Each file of experiments/reimplementations/ holds `SYSTEM`, an
+`unet2015.studies.reimplementation.System`: settings, published figures, and its arms, as published
+and mended. A defect stands in such a file and nowhere else. Settings are from reading the
+repositories at the commits named; no code of theirs is here.
 """
 
 import difflib
@@ -11,10 +12,12 @@ import pkgutil
 
 from unet2015.studies.reimplementation import Arm, System
 
+_FILES = importlib.import_module("unet2015.experiments.reimplementations")
+
 
 def names() -> list[str]:
     """The names of all six experiments, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(_FILES.__path__))
 
 
 def load(name: str) -> System:
@@ -22,7 +25,7 @@ def load(name: str) -> System:
     if name not in names():
         near = difflib.get_close_matches(name, names(), cutoff=0.3) or names()
         raise ValueError(f"re-implementation {name!r} is unknown; nearest: {', '.join(near)}")
-    return importlib.import_module(f"{__name__}.{name}").SYSTEM
+    return importlib.import_module(f"{_FILES.__name__}.{name}").SYSTEM
 
 
 def load_arm(name: str, preset: str = "quick") -> tuple[System, Arm]:

@@ -1,4 +1,4 @@
-"""One short file per experiment: only its difference from the faithful baseline `paper`.
+"""The files of the folder experiments/: each says only its difference from the baseline `paper`.
 
 Each file holds `EXPERIMENT`, an `unet2015.config.ExperimentConfig`; the file's name is the
 experiment's name in paths, records and tables. One of cell tracking may hold `INSTANCES`, how cells
@@ -10,22 +10,31 @@ one difference in tests/test_experiments.py; it is an arm of `reproduce/ablation
 setting does what it needs, give one a further choice (or a new field, at the end of `ADDED_LATER`
 too) in unet2015/config.py, with its source, and do it where that setting is read: an activation in
 `_activation` of unet2015/model.py.
+
+The files are modules of this one, `unet2015.experiments.paper`, wherever they lie: a module of that
+name alone would be a user's own `experiments`.
 """
 
 import difflib
 import importlib
 import pkgutil
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 from unet2015.config import ExperimentConfig
 from unet2015.inference.instances import InstanceConfig
 from unet2015.reports.words import OPEN
 
+_INSTALLED = Path(__file__).with_suffix("")
+_CHECKOUT = Path(__file__).parents[1] / "experiments"
+# where Python looks for the modules of this one
+__path__ = [str(_INSTALLED if (_INSTALLED / "paper.py").is_file() else _CHECKOUT)]
+
 
 def names() -> list[str]:
     """The names of all experiments, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load(name: str) -> ExperimentConfig:
