@@ -4,14 +4,17 @@ import re
 import shutil
 import subprocess
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from docstring_parser import parse_from_object
 
 from tests.commands import run
 from unet2015 import experiments
+from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.cli.main import COMMANDS, parse
 from unet2015.config import as_toml
+from unet2015.data.labels import LabelReading
 from unet2015.studies.budget import Budget
 from unet2015.training.engine import Engine
 
@@ -166,10 +169,14 @@ def test_help_shows_what_matters_first_and_everything_when_asked(capsys, monkeyp
     assert "not in the paper. [default: 80000]" in everything
 
 
-@pytest.mark.parametrize("kind", [kind for kind, _ in COMMANDS.values()] + [Engine, Budget])
+GROUPS: list[Any] = [Engine, Budget, ImageFile, LabelFile, LabelReading]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in COMMANDS.values()] + GROUPS)
 def test_every_option_has_a_help_text(kind):
     told = {text.arg_name for text in parse_from_object(kind).params if text.description}
-    assert told >= {field.name for field in fields(kind)} - {"budget", "engine", "config"}
+    groups = {"config", "budget", "engine", "reading", "image_file", "label_file"}
+    assert told >= {field.name for field in fields(kind)} - {*groups, "prediction_file"}
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-import experiments
 from unet2015 import experiments
 from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.cli.options import FLAT

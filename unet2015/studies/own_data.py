@@ -59,17 +59,23 @@ def labels_in_words(name: str | Path, given: Annotation, kind: LabelKind, slices
 def label_doubts(given: Annotation, kind: LabelKind, *, separate: bool = True) -> Iterator[str]:
     """What of labels may be meant otherwise, each in a sentence that names the option.
 
-    Slices without any cell; and of instances: ids of many pieces, ids of a few pixels, and, with
-    `separate` (`WeightMapConfig.separate_touching`), cells of which separation leaves nothing.
+    Slices without any cell, beside others; and of instances: ids of many pieces, ids of a few
+    pixels, and, with `separate` (`WeightMapConfig.separate_touching`), cells of which the separation
+    leaves nothing.
     """
-    empty = given.slices[~given.labels.any(axis=(1, 2))]
-    if len(empty):
+    empty = ~given.labels.any(axis=(1, 2))
+    if given.ignore is not None:
+        empty &= ~given.ignore.all(axis=(1, 2))
+    if empty.any() and not empty.all():
         yield (
-            f"no cell in slice(s) {spans(empty.tolist())}: learnt as background; if nobody "
-            "annotated them, --skip-empty leaves them out"
+            f"no cell in slice(s) {spans(given.slices[empty].tolist())}: learnt as background; if "
+            "nobody annotated them, --skip-empty leaves them out"
         )
-    if kind == "binary":
-        return
+    if kind == "instances":
+        yield from _doubts_of_instances(given, separate=separate)
+
+
+def _doubts_of_instances(given: Annotation, *, separate: bool) -> Iterator[str]:
     ids, pieces, few, lost = 0, 0, [], 0
     for index, plane in zip(given.slices, given.labels, strict=True):
         found, pixels = np.unique(plane[plane != 0], return_counts=True)
@@ -80,13 +86,12 @@ def label_doubts(given: Annotation, kind: LabelKind, *, separate: bool = True) -
         if separate:
             lost += len(np.setdiff1d(found, separate_touching(plane)))
     if pieces > (1 + PIECES) * ids:
-        distinct = len(np.setdiff1d(given.labels, 0))
-        meant = (
-            "they look like a mask or classes: --label-kind binary, for which every cell has the "
-            "same number"
-            if distinct <= CLASSES
-            else "each id is learnt as one cell"
-        )
+        meant = "each id is learnt as one cell"
+        if len(np.setdiff1d(given.labels, 0)) <= CLASSES:
+            meant = (
+                "they look like a mask or classes: --label-kind binary, for which every cell has "
+                "the same number"
+            )
         yield f"{ids} id(s) of single slices lie in {pieces} separate pieces; {meant}"
     if few:
         index, number, size = few[0]
