@@ -60,8 +60,8 @@ def label_doubts(given: Annotation, kind: LabelKind, *, separate: bool = True) -
     """What of labels may be meant otherwise, each in a sentence that names the option.
 
     Slices without any cell, beside others; and of instances: ids of many pieces, ids of a few
-    pixels, and, with `separate` (`WeightMapConfig.separate_touching`), cells of which the separation
-    leaves nothing.
+    pixels, and, with `separate` (`WeightMapConfig.separate_touching`), cells of which nothing is
+    left by it.
     """
     empty = ~given.labels.any(axis=(1, 2))
     if given.ignore is not None:
