@@ -65,6 +65,8 @@ def test_colours_in_each_of_several_channels_are_refused():
         ((64, 64, 64), False),
         ((30, 512, 512), False),
         ((200, 100, 512), False),
+        ((512, 600, 200), True),
+        ((40, 200, 40), False),
         ((31, 31, 2), False),
         ((20, 512, 100), False),
     ],

@@ -88,6 +88,18 @@ def test_a_mask_of_indexed_white_and_black_is_no_inverted_one(tmp_path):
     np.testing.assert_array_equal(read_binary_labels(tmp_path / "x.tif"), mask)
 
 
+@pytest.mark.parametrize("bits", [1, 4])
+def test_tables_of_few_colours(tmp_path, bits):
+    """As Pillow writes masks and figures: 1 and 4 bits a pixel."""
+    ids = ramp(20, 24) % 2**bits
+    image = Image.fromarray(ids).convert("P")
+    grays = [255 - 3 * k for k in range(16)]
+    image.putpalette([value for gray in grays for value in (gray,) * 3])
+    image.save(tmp_path / "x.tif", bits=bits)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif")[0], np.array(grays)[ids])
+    np.testing.assert_array_equal(read_instance_labels(tmp_path / "x.tif")[0], ids)
+
+
 def test_indexed_colours_are_instances_or_nothing(tmp_path):
     table = np.random.default_rng(1).integers(0, 65536, (3, 256)).astype(np.uint16)
     ids = ramp(2, 20, 30)
@@ -188,6 +200,18 @@ def test_what_a_file_calls_channels_is_no_stack_unless_one_says_so(tmp_path, cou
         read_stack(tmp_path / "x.tif")
     np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", Layout("ZYX")), stack)
     np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", Layout(channel=1)), stack[1:2])
+
+
+def test_the_channels_of_a_microscopes_own_format_are_no_slices(tmp_path):
+    """ScanImage: a page for each channel in turn, which its Software tag says."""
+    software = "SI.hChannels.channelSave = [1;2]\nSI.hStackManager.framesPerSlice = 1\n"
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        for image in FIVE[0].reshape(-1, 20, 30):
+            tiff.write(image, software=software, metadata=None, contiguous=False, **GRAY)
+    with pytest.raises(ValueError, match=r"2 channels .*axes TCYX\).* --channel 0 … 1"):
+        read_stack(tmp_path / "x.tif")
+    read = read_stack(tmp_path / "x.tif", Layout(channel=1))
+    np.testing.assert_array_equal(read, FIVE[0, :, 1])
 
 
 COLOURS = {

@@ -1,17 +1,13 @@
 """What the sides of a file's array are: slices, height, width, channels.
 
-A file says it by its metadata (ImageJ, OME, tifffile) or not at all, a user by one letter a side.
-What is left open, or could be read in two ways, is refused.
+A file says it by its metadata (`tiff_axes`) or not at all, a user by one letter a side. What is
+left open, or could be read in two ways, is refused.
 """
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import tifffile
 
 CHANNELS = "CS"
 """Letters of the sides that hold channels; S: the samples of a colour image."""
@@ -146,13 +142,12 @@ def _one_channel(name: object, sides: Sides, layout: Layout) -> Sides:
 def _refuse_doubtful(name: object, shape: Sequence[int], layout: Layout) -> None:
     """Refuse (height, width, slices), as MATLAB has it, which no metadata tell from slices first.
 
-    Of slices the last side would be a width far below their number and height, or height and number
-    of slices would be equal, but not the width.
+    Of these the last side is nearly always the shortest; of slices first the width seldom is.
     """
     if len(shape) < 3 or min(shape[:2]) < SMALLEST_DOUBTED_PX:
         return
     slices, height, width = shape
-    if 4 * width <= min(slices, height) or (slices == height and width < height):
+    if width < min(slices, height):
         raise ValueError(
             f"{name}: has shape {tuple(shape)}: {slices} slices of {height} × {width} px, or "
             f"{width} slices of {slices} × {height} px with the slices last? "
@@ -161,94 +156,3 @@ def _refuse_doubtful(name: object, shape: Sequence[int], layout: Layout) -> None
                 "Save it with metadata that say so (tifffile: metadata={'axes': 'ZYX'})",
             )
         )
-
-
-def readings(
-    tiff: tifffile.TiffFile, page: tifffile.TiffPage, pages: np.ndarray, *, heed: bool = True
-) -> list[Sides]:
-    """What the sides of a TIFF's pixels may be: as its metadata say, then as its pages stand.
-
-    page: the first with an image. pages: the values of all such, (pages, …), which may have colours
-    as a last side that the page has not. heed: raise ValueError for OME metadata that do not fit
-    the pages; otherwise these are passed over.
-    """
-    page_axes = page.axes + "S" * (pages.ndim - 1 - len(page.shape))
-    plain = Sides(pages, "I" + page_axes, stated=len(pages) == 1)
-    try:
-        said = _described(tiff, page.description, pages, page_axes)
-    except ValueError:
-        if heed:
-            raise
-        said = None
-    if said is None:
-        return [plain]
-    axes, shape = said
-    unknown = len(axes) != len(set(axes) - {"I", "Q"})
-    names = iter("UVWTZ"[-len(axes) + 2 :])
-    letters = "".join(next(names) if letter in "IQ" else letter for letter in axes)
-    return [Sides(pages.reshape(shape), letters, not unknown), plain]
-
-
-def _described(
-    tiff: tifffile.TiffFile, text: str, pages: np.ndarray, page_axes: str
-) -> tuple[str, tuple[int, ...]] | None:
-    """Axes and shape as ImageJ's, OME's or tifffile's own metadata have them; None for none."""
-    images, page = len(pages), pages.shape[1:]
-    if "<OME" in text[:2000]:
-        said = _ome(text, images)
-    elif tiff.imagej_metadata:
-        said = _imagej(tiff.imagej_metadata, images)
-    elif text.startswith('{"shape":'):
-        return _shaped(json.loads(text), pages.size, gray="S" not in page_axes)
-    else:
-        return None
-    return None if said is None else (said[0] + page_axes, said[1] + page)
-
-
-def _imagej(said: dict[str, Any], images: int) -> tuple[str, tuple[int, ...]] | None:
-    """Axes and sizes of a hyperstack's planes; None where they are not those of the file."""
-    sizes = tuple(int(said.get(key, 1)) for key in ("frames", "slices", "channels"))
-    return ("TZC", sizes) if math.prod(sizes) == images else None
-
-
-def _shaped(said: dict[str, Any], size: int, *, gray: bool) -> tuple[str, tuple[int, ...]] | None:
-    """What tifffile's JSON says of all pixels of the file."""
-    shape, axes = tuple(map(int, said["shape"])), str(said.get("axes", ""))
-    if math.prod(shape) != size:
-        return None
-    if len(axes) != len(shape):
-        return ("I" * (len(shape) - 2) + "YX", shape) if len(shape) > 3 and gray else None
-    return axes, shape
-
-
-def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
-    """Axes and sizes of the planes that OME-XML describes; None for one plane of a set of files."""
-    try:
-        images_said = _listed(tifffile.xml2dict(text)["OME"]["Image"])
-        pixels = images_said[0]["Pixels"]
-        axes = str(pixels["DimensionOrder"])[:1:-1]
-        sizes = {letter: int(pixels[f"Size{letter}"]) for letter in axes}
-        sizes["C"] //= int(_listed(pixels.get("Channel", {}))[0].get("SamplesPerPixel", 1))
-        places = [
-            (int(part.get("IFD", 0)), [int(part.get(f"First{letter}", 0)) for letter in axes])
-            for part in _listed(pixels.get("TiffData", []))
-        ]
-    except (SyntaxError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError("its OME metadata cannot be read") from error
-    if len(images_said) > 1:
-        raise ValueError(f"its OME metadata describe {len(images_said)} images, must be one")
-    shape = tuple(sizes.values())
-    if math.prod(shape) != images:
-        if images == 1:
-            return None
-        raise ValueError(
-            f"its OME metadata describe {math.prod(shape)} planes, but it has {images} pages; the "
-            "others are lost or in other files"
-        )
-    if any(page != np.ravel_multi_index(place, shape, mode="clip") for page, place in places):
-        raise ValueError("its pages stand in another order than its OME metadata say")
-    return axes, shape
-
-
-def _listed(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else [found]

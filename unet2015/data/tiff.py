@@ -1,7 +1,7 @@
 """Image and label stacks as TIFF files.
 
 A file is read whole or not at all, and written in one step. What its tags and metadata say of its
-values and sides is honoured or refused, never passed over (`tiff_pages`, `axes`).
+values and sides is honoured or refused, never passed over (`tiff_pages`, `tiff_axes`).
 """
 
 import logging
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from unet2015.data.axes import Layout, Sides, readings, slices_of
+from unet2015.data.axes import Layout, Sides, slices_of
+from unet2015.data.tiff_axes import UNKNOWN, readings
 from unet2015.data.tiff_pages import (
     SHORT_OF_THE_FILE,
     Palette,
@@ -55,7 +56,7 @@ def read_sides(
 ) -> list[Sides]:
     """All pixels of a TIFF, with what their sides may be (`axes.readings`); else as `read_stack`.
 
-    Channels are there, too, and bool stays bool.
+    Channels are there, too, and 1-bit images are bool.
     """
     path = Path(path)
     if not path.exists():
@@ -66,8 +67,9 @@ def read_sides(
         pages = count_pages(path, file)
         file.seek(0)
         try:
-            # the pages as they stand in this file, also where OME metadata point to other files
-            with tifffile.TiffFile(file, is_ome=False) as tiff:
+            # the pages as they stand in this file: OME metadata may point to other files, and of
+            # ScanImage's the places of pages are guessed
+            with tifffile.TiffFile(file, is_ome=False, is_scanimage=False) as tiff:
                 return _read(path, tiff, pages, layout, palette)
         except Refused as refusal:
             raise ValueError(str(refusal)) from None
@@ -110,7 +112,7 @@ def _read(
         stack[index] = values_of(path, page, palette, imagej=tiff.is_imagej) if index else first
     _check_announced(path, tiff, images[0].shape, len(images))
     try:
-        return readings(tiff, images[0], stack, heed=layout.axes is None)
+        return readings(tiff, images, stack, heed=layout.axes is None)
     except ValueError as error:
         raise Refused(
             f"{path}: {error}; "
@@ -125,7 +127,7 @@ def _behind_one_page(path: Path, tiff: tifffile.TiffFile) -> Sides:
     series = tiff.series[0]
     page = tiff.pages.first.aspage()
     _check_announced(path, tiff, page.shape, series.size // page.size)
-    return Sides(series.asarray(), series.axes, stated=not set(series.axes) & set("IQ"))
+    return Sides(series.asarray(), series.axes, stated=not set(series.axes) & set(UNKNOWN))
 
 
 def _check_announced(

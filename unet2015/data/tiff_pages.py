@@ -65,6 +65,8 @@ def _check_page(path: Path, page: tifffile.TiffPage, tiff: tifffile.TiffFile) ->
             f"{path}: is stored inverted (white is zero), which programs read in two ways; save "
             "it with black as zero (ImageJ: Image > Lookup Tables > Grays)"
         )
+    if page.is_mdgel:
+        raise Refused(f"{name} has its gray values in Molecular Dynamics' code; {AS_GRAY}")
     gray = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE)
     if page.photometric not in (*gray, *_COLOURS) or (
         page.photometric == PHOTOMETRIC.PALETTE and page.samplesperpixel > 1
@@ -97,6 +99,8 @@ def values_of(path: Path, page: tifffile.TiffPage, palette: Palette, *, imagej: 
     values = page.asarray()
     if page.photometric != PHOTOMETRIC.PALETTE or palette == "indices":
         return values
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)  # places, no mask of them
     table = np.asarray(page.colormap)
     used = np.unique(values)
     colours = table[:, used]

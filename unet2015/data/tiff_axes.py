@@ -1,0 +1,134 @@
+"""What the sides of a TIFF's pixels are, by the metadata of OME, ImageJ, tifffile, microscopes."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from unet2015.data.axes import Sides
+
+UNKNOWN = "IQ"
+"""Letters of tifffile for sides of which nothing is known."""
+
+
+def readings(
+    tiff: tifffile.TiffFile,
+    images: Sequence[tifffile.TiffPage],
+    pages: np.ndarray,
+    *,
+    heed: bool = True,
+) -> list[Sides]:
+    """What the sides of a TIFF's pixels may be: as its metadata say, then as its pages stand.
+
+    images: the pages that hold them. pages: their values, (pages, …), which may have colours as a
+    last side that a page has not. heed: raise ValueError for metadata that do not fit the pages;
+    otherwise these are passed over.
+    """
+    page_axes = images[0].axes + "S" * (pages.ndim - 1 - len(images[0].shape))
+    plain = Sides(pages, "I" + page_axes, stated=len(pages) == 1)
+    try:
+        said = _described(tiff, images, pages, page_axes)
+    except ValueError:
+        if heed:
+            raise
+        said = None
+    if said is None:
+        return [plain]
+    axes, shape = said
+    names = iter("UVWTZ"[-len(axes) + 2 :])
+    letters = "".join(next(names) if letter in UNKNOWN else letter for letter in axes)
+    return [Sides(pages.reshape(shape), letters, stated=letters == axes), plain]
+
+
+def _described(
+    tiff: tifffile.TiffFile,
+    images: Sequence[tifffile.TiffPage],
+    pages: np.ndarray,
+    page_axes: str,
+) -> tuple[str, tuple[int, ...]] | None:
+    """Axes and shape as the file's metadata have them; None where there are none."""
+    text, page = images[0].description, pages.shape[1:]
+    if "<OME" in text[:2000]:
+        said = _ome(text, len(images))
+    elif tiff.imagej_metadata:
+        said = _imagej(tiff.imagej_metadata, len(images))
+    elif text.startswith('{"shape":'):
+        return _shaped(json.loads(text), pages.size, gray="S" not in page_axes)
+    elif images[0].software.startswith("SI."):
+        said = _scanimage(images[0].software, len(images))
+    else:
+        return _of_microscope(tiff, images, pages.size)
+    return None if said is None else (said[0] + page_axes, said[1] + page)
+
+
+def _of_microscope(
+    tiff: tifffile.TiffFile, images: Sequence[tifffile.TiffPage], size: int
+) -> tuple[str, tuple[int, ...]] | None:
+    """What tifffile knows of the files of FluoView, LSM, MetaMorph and others."""
+    series = tiff.series[0]
+    if series.kind in ("generic", "uniform", "shaped") or series.size != size:
+        return None
+    places = [None if page is None else page.index for page in series.pages]
+    if places != [page.index for page in images]:
+        raise ValueError(f"its pages stand in another order than its {series.kind} metadata say")
+    return series.axes, series.shape
+
+
+def _scanimage(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
+    """A page for each saved channel in turn: 'SI.hChannels.channelSave = [1;2]'."""
+    saved = re.search(r"^SI\.hChannels\.channelSave = \[([\d; ,]+)\]", text, re.MULTILINE)
+    channels = len(re.findall(r"\d+", saved[1])) if saved else 1
+    return None if images % channels else ("TC", (images // channels, channels))
+
+
+def _imagej(said: dict[str, Any], images: int) -> tuple[str, tuple[int, ...]] | None:
+    """Axes and sizes of a hyperstack's planes; None where they are not those of the file."""
+    sizes = tuple(int(said.get(key, 1)) for key in ("frames", "slices", "channels"))
+    return ("TZC", sizes) if math.prod(sizes) == images else None
+
+
+def _shaped(said: dict[str, Any], size: int, *, gray: bool) -> tuple[str, tuple[int, ...]] | None:
+    """What tifffile's JSON says of all pixels of the file."""
+    shape, axes = tuple(map(int, said["shape"])), str(said.get("axes", ""))
+    if math.prod(shape) != size:
+        return None
+    if len(axes) != len(shape):
+        return ("I" * (len(shape) - 2) + "YX", shape) if len(shape) > 3 and gray else None
+    return axes, shape
+
+
+def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
+    """Axes and sizes of the planes that OME-XML describes; None for one plane of a set of files."""
+    try:
+        images_said = _listed(tifffile.xml2dict(text)["OME"]["Image"])
+        pixels = images_said[0]["Pixels"]
+        axes = str(pixels["DimensionOrder"])[:1:-1]
+        sizes = {letter: int(pixels[f"Size{letter}"]) for letter in axes}
+        sizes["C"] //= int(_listed(pixels.get("Channel", {}))[0].get("SamplesPerPixel", 1))
+        places = [
+            (int(part.get("IFD", 0)), [int(part.get(f"First{letter}", 0)) for letter in axes])
+            for part in _listed(pixels.get("TiffData", []))
+        ]
+    except (SyntaxError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError("its OME metadata cannot be read") from error
+    if len(images_said) > 1:
+        raise ValueError(f"its OME metadata describe {len(images_said)} images, must be one")
+    shape = tuple(sizes.values())
+    if math.prod(shape) != images:
+        if images == 1:
+            return None
+        raise ValueError(
+            f"its OME metadata describe {math.prod(shape)} planes, but it has {images} pages; the "
+            "others are lost or in other files"
+        )
+    if any(page != np.ravel_multi_index(place, shape, mode="clip") for page, place in places):
+        raise ValueError("its pages stand in another order than its OME metadata say")
+    return axes, shape
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
