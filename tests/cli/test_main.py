@@ -95,7 +95,8 @@ def test_the_gray_scale_is_kept_for_prediction(files, stack, arguments, low, hig
 def test_a_12_bit_stack_without_a_range_is_warned_about(files, capsys):
     write_stack(files / "images.tif", STACK.train_images.astype(np.uint16) * 16)
     assert train(files) == 0
-    assert "--value-range 0 4095" in capsys.readouterr().err
+    assert f"warning: {files / 'images.tif'} has gray values" in (said := capsys.readouterr().err)
+    assert "--value-range 0 4095 would fit" in said
 
 
 def test_minutes_plan_a_training_which_keeps_its_steps(files, monkeypatch, capsys):

@@ -12,6 +12,7 @@ from tests.cell_tracking_set import ANNOTATED, FRAMES, make_set
 from tests.tiny import contents, settings
 from unet2015.config import AugmentationConfig, ExperimentConfig, PredictionConfig
 from unet2015.data.cell_tracking import CellTracking, load_cell_tracking
+from unet2015.data.gray_use import gray_quantiles
 from unet2015.data.tiff import read_stack
 from unet2015.inference.instances import InstanceConfig
 from unet2015.studies import cell_tracking
@@ -65,6 +66,11 @@ def direction(
 def learned(data, tmp_path_factory) -> Direction:
     """A network that was trained on sequence 01, and its cells of sequence 02."""
     return direction(data, tmp_path_factory.mktemp("run"), learning())
+
+
+def test_the_gray_values_that_were_trained_on_are_kept(learned):
+    images = learned.split.train.images[list(learned.split.train_index)]
+    assert learned.checkpoint.data["gray_quantiles"] == gray_quantiles(images)
 
 
 def test_one_sequence_is_left_out(data):

@@ -11,7 +11,7 @@ from unet2015.data.tiff import write_stack
 from unet2015.runtime.atomic import writable_outputs
 from unet2015.runtime.numerics import resolve_device
 from unet2015.studies.run_folder import refuse_kept
-from unet2015.studies.trained import TrainedNetwork, predict
+from unet2015.studies.trained import TrainedNetwork
 from unet2015.training.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -20,12 +20,16 @@ class Predict:
     """Predict the probability of 'cell' for every pixel, by the overlap-tile strategy (Fig. 2)."""
 
     image: Path
-    """TIFF with one or many images of any size, of the type the network was trained on."""
+    """TIFF with one or many images of any size, of the type the network was trained on (of another
+    type: with --value-range)."""
     _: KW_ONLY
     checkpoint: Path
     """Folder of a run, or one of its .safetensors files."""
     output: Path
     """TIFF to write: float32, 0 = membrane or background, 1 = cell."""
+    value_range: tuple[float, float] | None = None
+    """Gray values of black and white in this file; default: those of the training. Values beyond
+    are taken as black or white, which is said."""
     averaging: Literal["rotations7", "dihedral8", "flips4", "none"] | None = None
     """Views that are averaged; default: as in the run's settings. none: one, not 4-8."""
     largest_input_tile_px: int | None = None
@@ -53,10 +57,12 @@ class Predict:
         if self.largest_input_tile_px is not None:
             settings = replace(settings, largest_input_tile_px=self.largest_input_tile_px)
         try:
-            network.check(stack)
+            scale, remarks = network.scale_for(stack, self.value_range)
         except ValueError as error:
             raise ValueError(f"{self.image}: {error}") from error
-        write_stack(self.output, predict(network, stack, settings, progress=True))
+        for kind, text in remarks:
+            print(f"{kind}: {self.image}: {text}", file=sys.stderr)
+        write_stack(self.output, network.probability(stack, scale, settings, progress=True))
         print(self.output)
 
 

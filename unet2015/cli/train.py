@@ -45,7 +45,7 @@ class Train:
     option, too (--help-all)."""
     value_range: tuple[float, float] | None = None
     """Gray values of black and white; default: the full range of the integer type, 0 1 for
-    floats. Kept in the checkpoint, and used for prediction."""
+    floats. Kept in the checkpoint, and used for prediction unless predict is given others."""
     seed: int = 0
     """Seed of initialisation, sample order, augmentation and drop-out."""
     tensorboard: bool = False
@@ -109,5 +109,5 @@ def _gray_scale(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if little := scale.little_used(stack):
-        print(f"warning: {path} has {little} (--value-range 0 4095)", file=sys.stderr)
+        print(f"warning: {path} has {little}", file=sys.stderr)
     return scale

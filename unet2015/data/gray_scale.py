@@ -36,21 +36,29 @@ def gray_range(
     raise ValueError(f"stack of dtype {kind}: has no gray range of its own; {VALUE_RANGE}")
 
 
-def scale_gray(stack: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+def finite_range(stack: np.ndarray) -> tuple[float, float]:
+    """The least and the largest gray value; ValueError where there are NaN or infinite ones."""
+    least, most = float(np.min(stack)), float(np.max(stack))
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise ValueError(
+            "stack has NaN or infinite values; replace them, by the values next to them, say, "
+            f"and {VALUE_RANGE} if it is not 0 1"
+        )
+    return least, most
+
+
+def scale_gray(
+    stack: np.ndarray, value_range: tuple[float, float], *, clip: bool = False
+) -> np.ndarray:
     """(value - low) / (high - low) for each gray value, float32 in [0, 1], of any shape.
 
-    Raises ValueError for NaN or infinite values and for values outside `value_range`: nothing is
-    clipped unseen.
+    clip: values outside `value_range` become 0 and 1. Otherwise ValueError for them: nothing is
+    clipped unseen. ValueError for NaN or infinite values in any case.
     """
     low, high = gray_range(stack.dtype, value_range)
     if stack.size:
-        least, most = float(np.min(stack)), float(np.max(stack))
-        if not (math.isfinite(least) and math.isfinite(most)):
-            raise ValueError(
-                "stack has NaN or infinite values; replace them, by the values next to them, say, "
-                f"and {VALUE_RANGE} if it is not 0 1"
-            )
-        if least < low or most > high:
+        least, most = finite_range(stack)
+        if not clip and (least < low or most > high):
             raise ValueError(
                 f"stack has values from {least:g} to {most:g}, outside {low:g} to {high:g}; clip "
                 f"them or {VALUE_RANGE}"
@@ -58,6 +66,8 @@ def scale_gray(stack: np.ndarray, value_range: tuple[float, float]) -> np.ndarra
     # integers up to 16 bits are exact in float32; the difference of longer numbers is not
     scaled = np.subtract(stack, low, dtype=np.result_type(stack.dtype, np.float32))
     scaled /= high - low
+    if clip:  # after the division: where nothing is clipped, each value is what it would be without
+        np.clip(scaled, 0, 1, out=scaled)
     return scaled.astype(np.float32, copy=False)
 
 
@@ -91,6 +101,7 @@ class GrayScale:
         for percentiles of a stack of one value.
         """
         if gray_values == "percentiles" and value_range is None:
+            finite_range(stack)
             low, high = (float(value) for value in np.percentile(stack, PERCENTILES))
             if not low < high:
                 raise ValueError(
@@ -102,19 +113,25 @@ class GrayScale:
         scale.apply(stack)
         return scale
 
-    def apply(self, stack: np.ndarray) -> np.ndarray:
-        """The stack's gray values as float32 in [0, 1], see `scale_gray`.
+    def apply(self, stack: np.ndarray, *, clip: bool = False) -> np.ndarray:
+        """The stack's gray values as float32 in [0, 1]; `clip` as in `scale_gray`.
 
-        Raises ValueError for a stack of another dtype than the scale was made for.
+        Raises ValueError as `scale_gray`, and for a stack of another dtype than the scale was made
+        for.
         """
         if stack.dtype.name != self.dtype:
-            raise ValueError(
-                f"stack has dtype {stack.dtype.name}, but the gray scale ({self.low:g} to "
-                f"{self.high:g}) was made for {self.dtype}; convert the stack to {self.dtype}"
-            )
+            raise ValueError(f"{self.not_for(stack)}; give images as they were taken in that type")
         if self.clip:
+            finite_range(stack)
             stack = np.clip(stack.astype(np.float64), self.low, self.high)
-        return scale_gray(stack, (self.low, self.high))
+        return scale_gray(stack, (self.low, self.high), clip=clip)
+
+    def not_for(self, stack: np.ndarray) -> str:
+        """What to say of a stack of another dtype."""
+        return (
+            f"stack has dtype {stack.dtype.name}, but the gray scale ({self.low:g} to "
+            f"{self.high:g}) was made for {self.dtype}"
+        )
 
     def little_used(self, stack: np.ndarray) -> str | None:
         """What to warn of where the stack uses less than an eighth of the scale; None elsewhere.
@@ -122,15 +139,16 @@ class GrayScale:
         So do 12-bit values in 16 bits, which a network would see as nearly black.
 
         >>> GrayScale(0, 65535, "uint16").little_used(np.array([90, 4000], np.uint16))
-        "gray values 90 to 4000 only, on a scale from 0 to 65535; a 12-bit camera's are 0 to 4095"
+        'gray values 90 to 4000 only, on a scale from 0 to 65535; --value-range 0 4095 would fit'
         """
         least, most = float(stack.min()), float(stack.max())
         if most - least >= (self.high - self.low) / 8:
             return None
-        return (
-            f"gray values {least:g} to {most:g} only, on a scale from {self.low:g} to "
-            f"{self.high:g}; a 12-bit camera's are 0 to 4095"
-        )
+        used = f"gray values {least:g} to {most:g} only, on a scale from {self.low:g} to "
+        if least == most:
+            return f"{used}{self.high:g}; there is nothing to be seen in them"
+        low, high = _rounded_outward(least, most, stack.dtype)
+        return f"{used}{self.high:g}; --value-range {low:g} {high:g} would fit"
 
     def as_dict(self) -> dict[str, Any]:
         """Low, high and dtype, and clip where it is on, ready for JSON."""
@@ -147,3 +165,20 @@ class GrayScale:
             )
         clip = bool(values.get("clip", False))
         return cls(float(values["low"]), float(values["high"]), str(values["dtype"]), clip)
+
+
+def _rounded_outward(least: float, most: float, dtype: np.dtype) -> tuple[float, float]:
+    """Round numbers about a range of gray values, of which it uses more than an eighth.
+
+    For integers those of a camera of so many bits, 0 and 2ⁿ - 1, if that is not too wide: 90 and
+    4000 become 0 and 4095, but 1003 and 1098 become 1000 and 1100.
+    """
+    if dtype.kind in "iu" and least >= 0:
+        high = float(2 ** int(most).bit_length() - 1)
+        if most - least >= high / 8:
+            return 0.0, high
+    digits = -math.floor(math.log10(most - least))  # the unit of the first digit of the width
+    unit = 10.0**-digits
+    return round(math.floor(least / unit) * unit, digits), round(
+        math.ceil(most / unit) * unit, digits
+    )

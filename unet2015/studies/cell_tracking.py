@@ -16,6 +16,7 @@ from unet2015.augmentation.samples import SampleTiles, cells_of, training_tiles
 from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data.cell_tracking import SEQUENCES, AnnotatedSequence, CellTracking
 from unet2015.data.gray_scale import GrayScale
+from unet2015.data.gray_use import about_gray
 from unet2015.data.tiff import write_stack
 from unet2015.inference.instances import LARGEST_LABEL, InstanceConfig, count_cells, instances_of
 from unet2015.inference.prediction import predict_image
@@ -143,7 +144,7 @@ def run_direction(
         data={
             "hashes": dict(sequence.hashes),
             "trained_on": {"sequence": sequence.name, "frames": split.train_frames},
-            "gray_scale": scale.as_dict(),
+            **about_gray(scale, sequence.images[list(split.train_index)]),
         },
         name=name,
         **options,

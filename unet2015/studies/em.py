@@ -17,6 +17,7 @@ from unet2015.config import ExperimentConfig, config_hash
 from unet2015.data import isbi2012
 from unet2015.data import phantom as phantoms
 from unet2015.data.gray_scale import GrayScale
+from unet2015.data.gray_use import about_gray
 from unet2015.data.isbi2012 import EMStack
 from unet2015.metrics import challenge_scores
 from unet2015.model import valid_output_size
@@ -107,7 +108,11 @@ def run_part(
         folder,
         seed=seed,
         device=device,
-        data={"hashes": hashes, "trained_on": trained_on, "gray_scale": scale.as_dict()},
+        data={
+            "hashes": hashes,
+            "trained_on": trained_on,
+            **about_gray(scale, stack.train_images[trained_on]),
+        },
         name=name,
         **options,
     )

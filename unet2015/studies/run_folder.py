@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,14 @@ def predict_gray(
     device: str,
     description: str = "predicting",
     progress: bool = True,
+    clip: bool = False,
 ) -> np.ndarray:
     """The probability of 'cell' of gray images, slice by slice (paper §2, §4).
 
     stack: (N, H, W) of the dtype of `scale`. Returns (N, H, W) float32 in [0, 1]. Beside these two
     arrays one slice at a time is in memory. progress: about how much it is in all is printed first,
-    and a bar shows how far it is. Raises ValueError as `GrayScale.apply` and `choose_tiling`.
+    and a bar shows how far it is. clip: gray values beyond the scale are black and white. Raises
+    ValueError as `GrayScale.apply` and `choose_tiling`.
     """
     if progress:
         print(memory_statement(network.config, config, stack.shape, stack.dtype))
@@ -144,7 +147,7 @@ def predict_gray(
     with numerics(device):
         slices = predict_stack(
             *(network, stack, config),
-            scale=scale.apply,
+            scale=partial(scale.apply, clip=clip),
             description=description,
             progress=progress,
         )

@@ -1,8 +1,8 @@
 """From gray images to a trained network and from it to probabilities, as arrays.
 
 What `python -m unet2015 train` and `predict` do with files. Images are given as they were taken:
-which gray values are black and white is decided at the training and kept with the weights, and a
-stack of another type, or with values beyond, is refused.
+which gray values are black and white is decided at the training and kept with the weights, and the
+images of a prediction are compared with those of the training (`data.gray_use`).
 """
 
 import re
@@ -16,6 +16,7 @@ import numpy as np
 from unet2015.augmentation.samples import SampleTiles, training_tiles
 from unet2015.config import ExperimentConfig, PredictionConfig
 from unet2015.data.gray_scale import GrayScale
+from unet2015.data.gray_use import GRAY_QUANTILES, Quantiles, Remark, about_gray, scale_for
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.labels import Annotation, LabelKind, LabelReading
 from unet2015.model import UNet
@@ -38,6 +39,8 @@ class TrainedNetwork:
     """The settings of its training; `config.prediction` are those of `predict`."""
     step: int
     """How many steps it was trained for; fewer than `config.training.steps`: an unfinished run."""
+    gray_quantiles: Quantiles | None = field(default=None, repr=False)
+    """Of the images that it was trained on; None: not kept, by an earlier version."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, device: str) -> Self:
@@ -46,12 +49,22 @@ class TrainedNetwork:
             raise ValueError("does not say which gray values are black and white")
         scale = GrayScale.from_dict(checkpoint.data["gray_scale"])
         network = checkpoint.network().to(device)
-        return cls(network, scale, checkpoint.config, checkpoint.step)
+        quantiles = checkpoint.data.get(GRAY_QUANTILES)
+        return cls(network, scale, checkpoint.config, checkpoint.step, quantiles)
 
-    def check(self, stack: np.ndarray) -> None:
-        """Refuse, with ValueError, images whose gray values the scale does not hold."""
-        for plane in stack:  # kept of one slice at a time only
-            self.gray_scale.apply(plane)
+    def scale_for(
+        self, stack: np.ndarray, value_range: tuple[float, float] | None
+    ) -> tuple[GrayScale, list[Remark]]:
+        """The gray scale for (N, H, W) images, and what to say of them; `gray_use.scale_for`."""
+        return scale_for(stack, value_range, self.gray_scale, self.gray_quantiles)
+
+    def probability(
+        self, stack: np.ndarray, scale: GrayScale, config: PredictionConfig, *, progress: bool
+    ) -> np.ndarray:
+        """What `predict` returns, of (N, H, W) images with the scale of `scale_for`."""
+        device = str(next(self.network.parameters()).device)
+        options = {"device": device, "progress": progress, "clip": True}
+        return predict_gray(self.network, stack, scale, config, **options)
 
 
 def train(
@@ -107,7 +120,7 @@ def train(
     images = images[given.slices]
     scale = GrayScale.of(images, value_range, config.training.gray_values)
     if little := scale.little_used(images):
-        warnings.warn(f"images have {little} (value_range)", stacklevel=2)
+        warnings.warn(f"images have {_as_arguments(little)}", stacklevel=2)
     tiles, data = training_data(images, given, scale, config, label_kind=label_kind, seed=seed)
     checkpoint = loop.train(
         *(config, tiles, Path(folder)),
@@ -136,7 +149,7 @@ def training_data(
     images = scale.apply(stack)
     way: dict[str, Any] = {"label_kind": label_kind, "ignore": given.ignore, "seed": seed}
     tiles = training_tiles(images, given.labels, config, **way)
-    about = {"gray_scale": scale.as_dict(), "label_kind": label_kind}
+    about = {**about_gray(scale, stack), "label_kind": label_kind}
     about |= {"images": pixel_sha256(stack), "labels": pixel_sha256(given.labels)}
     if given.ignore is not None:
         about["ignore"] = pixel_sha256(given.ignore)
@@ -179,19 +192,22 @@ def predict(
     images: np.ndarray,
     config: PredictionConfig | None = None,
     *,
+    value_range: tuple[float, float] | None = None,
     progress: bool = False,
 ) -> np.ndarray:
     """The probability of 'cell' of every pixel, by the overlap-tile strategy (paper §2, Fig. 2).
 
     What `python -m unet2015 predict` writes, as an array. network: as `load` or `train` returns it.
-    images: (H, W) or (N, H, W), of any size, as they were taken, in the type of those that the
-    network was trained on: its gray scale is applied here. config: None for the settings of the
-    training, averaging over seven views, say (§4); for one view alone,
-    `dataclasses.replace(network.config.prediction, averaging="none")`. progress: print what memory
-    it takes, and show a bar.
+    images: (H, W) or (N, H, W), of any size, as they were taken: the gray scale is applied here.
+    config: None for the settings of the training, averaging over seven views, say (§4); for one
+    view alone, `dataclasses.replace(network.config.prediction, averaging="none")`. value_range:
+    gray values of black and white in these images, which may be of another type than the
+    training's; None: those of the training. progress: print what memory it takes, and show a bar.
 
-    Returns float32 in [0, 1] of the images' shape. Raises ValueError, before anything is computed,
-    for images of another type and for gray values that the scale does not hold.
+    Returns float32 in [0, 1] of the images' shape. Warns of gray values beyond black and white,
+    which are taken as these, and of images in other grays than those of the training, with the
+    value_range that fits. Raises ValueError, before anything is computed, for
+    images of another type without value_range, and for NaN or infinite values.
 
     >>> from unet2015.config import ModelConfig
     >>> unet, scale = UNet(ModelConfig(width=2, depth=1)).eval(), GrayScale(0, 255, "uint8")
@@ -200,18 +216,15 @@ def predict(
     (30, 41)
     >>> predict(untrained, np.zeros((30, 41)))
     Traceback (most recent call last):
-    ValueError: stack has dtype float64, but the gray scale (0 to 255) was made for uint8; convert \
-the stack to uint8
+    ValueError: stack has dtype float64, but the gray scale (0 to 255) was made for uint8; give \
+its own black and white with --value-range 0 1, if that is its range
     """
     stack = _stack(images, "images")
-    network.check(stack)
-    probability = predict_gray(
-        *(network.network, stack, network.gray_scale),
-        config or network.config.prediction,
-        device=str(next(network.network.parameters()).device),
-        progress=progress,
-    )
-    return probability.reshape(np.shape(images))
+    scale, remarks = network.scale_for(stack, value_range)
+    for _, text in remarks:
+        warnings.warn(f"images: {_as_arguments(text)}", stacklevel=2)
+    settings = config or network.config.prediction
+    return network.probability(stack, scale, settings, progress=progress).reshape(np.shape(images))
 
 
 def _as_arguments(text: str) -> str:
