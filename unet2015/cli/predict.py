@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from unet2015.data.tiff import read_stack, write_stack
-from unet2015.runtime.atomic import writable_outputs
+from unet2015.runtime.atomic import room_for, writable_outputs
 from unet2015.runtime.numerics import resolve_device
 from unet2015.studies.run_folder import refuse_kept
 from unet2015.studies.trained import TrainedNetwork, predict
@@ -53,6 +53,7 @@ class Predict:
             network.check(stack)
         except ValueError as error:
             raise ValueError(f"{self.image}: {error}") from error
+        room_for(4 * stack.size, self.output, "--output")
         write_stack(self.output, predict(network, stack, settings, progress=True))
         print(self.output)
 

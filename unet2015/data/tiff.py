@@ -16,6 +16,11 @@ import tifffile
 from unet2015.runtime.atomic import write_atomically
 
 LabelKind = Literal["binary", "instances"]
+CLASSIC_BYTES = 2**32 - 2**25
+"""What a TIFF whose offsets have 32 bits may take; 32 MiB are left for pixels that deflate makes
+larger, by less than a thousandth."""
+PAGE_BYTES = 1024
+"""More than a slice's directory takes, with the places of its strips (our choice)."""
 SHORT_OF_THE_FILE = "the file is truncated or damaged; copy or download it again"
 
 
@@ -56,8 +61,10 @@ def write_stack(path: str | Path, stack: np.ndarray) -> None:
     """Write (N, H, W) or (H, W) as a multi-page gray TIFF, deflate-compressed, in one step.
 
     stack: float32, uint8 or uint16; read back unchanged by `read_stack`, ImageJ, Pillow and
-    scikit-image (deflate, because it needs no further package anywhere). Raises ValueError for
-    another dtype or an empty stack, OSError as `write_atomically`.
+    scikit-image (deflate, because it needs no further package anywhere). A stack that could exceed
+    the 4 GiB of a classic TIFF becomes a BigTIFF, which `read_stack`, Pillow and scikit-image read
+    and ImageJ opens with Bio-Formats. Raises ValueError for another dtype or an empty stack,
+    OSError as `write_atomically`.
     """
     stack = np.asarray(stack)
     if stack.dtype.name not in ("float32", "uint8", "uint16"):
@@ -69,7 +76,8 @@ def write_stack(path: str | Path, stack: np.ndarray) -> None:
             f"stack for {path} has shape {stack.shape}: must be (slices, height, width), none 0"
         )
     slices = stack.reshape(-1, *stack.shape[-2:])
-    with write_atomically(path) as file, tifffile.TiffWriter(file) as tiff:
+    big = slices.nbytes + PAGE_BYTES * len(slices) > CLASSIC_BYTES
+    with write_atomically(path) as file, tifffile.TiffWriter(file, bigtiff=big) as tiff:
         # page by page: of a whole stack, tifffile takes a width of 1 for the channels of a pixel
         for image in slices:
             tiff.write(image, photometric="minisblack", compression="zlib", metadata=None)
