@@ -145,6 +145,7 @@ MEMORY = "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocat
         MemoryError("Unable to allocate 9 GiB"),
         RuntimeError(MEMORY),
         RuntimeError("can't start new thread"),
+        RuntimeError("could not create a primitive"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,8 +15,10 @@ from unet2015.runtime.distributed import one_voice
 from unet2015.training.stopping import TrainingStopped, this_command
 
 BAD_INPUT, STOPPED = 2, 1
-_NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "start new thread")
-"""In the RuntimeErrors of PyTorch and threading where there is no more memory."""
+_NO_MEMORY = re.compile(
+    "allocate memory|out of memory|bad_alloc|start new thread|could not create a primitive$", re.M
+)
+"""In the RuntimeErrors of PyTorch, its oneDNN and threading where there is no more memory."""
 
 
 def run_command(command: Callable[[], object]) -> None:
@@ -70,8 +73,8 @@ def _short_of_memory(error: Exception) -> bool:
     """Whether the system gave no more memory, or no thread, which takes memory too."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    told = any(words in str(error) for words in _NO_MEMORY)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
+    told = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(told)
 
 
 def _out_of_memory(error: Exception) -> str:
