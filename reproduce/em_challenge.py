@@ -217,7 +217,10 @@ def main(options: Options) -> None:
     # README.md is tracked and says what the repository claims: tables.py alone writes it
     pages = write_em_challenge(options.results)
     print("pages: " + ", ".join(map(str, pages)))
-    print("\n" + row_of(read_records(records, "em_challenge"), Path(mark.read_text()).stem))
+    print(
+        "\n"
+        + row_of(read_records(records, "em_challenge"), Path(mark.read_text(encoding="utf-8")).stem)
+    )
 
 
 def defaults(*, preset: Preset = "quick") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial.distance import cdist
 from skimage.measure import label as skimage_label
@@ -112,6 +113,12 @@ def test_weight_map_is_that_of_brute_force(
 @settings(deadline=None, max_examples=80)
 def test_distances_are_exact_within_the_reach(instances: np.ndarray, reach_px: float) -> None:
     found = two_nearest_cells(instances, reach_px)
+    check_within_reach(found, instances, reach_px)
+
+
+def check_within_reach(
+    found: tuple[np.ndarray, np.ndarray], instances: np.ndarray, reach_px: float
+) -> None:
     expected = np.full((2, *instances.shape), np.inf)
     distances = distances_to_cells(instances)[:2]
     expected[: len(distances)] = distances
@@ -119,6 +126,27 @@ def test_distances_are_exact_within_the_reach(instances: np.ndarray, reach_px: f
         near = exact <= reach_px
         assert_allclose(ours[near], exact[near], atol=1e-12)
         assert (ours[~near] > reach_px).all()
+
+
+def fibres(side: int, count: int) -> np.ndarray:
+    """Diagonal cells as long as the image, so that everything lies within each one's bounds."""
+    rows, columns = np.indices((side, side))
+    stripe, place = np.divmod(columns - rows + side, 2 * side // count)
+    return np.where(place == 0, stripe + 1, 0)
+
+
+@pytest.mark.parametrize("instances", [fibres(36, 12), fibres(40, 17), fibres(20, 20)])
+def test_long_cells_cost_a_distance_transform_a_digit_not_one_each(instances, monkeypatch) -> None:
+    asked = []
+    transform = ndimage.distance_transform_edt
+    count = len(np.unique(instances)) - 1
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ndimage, "distance_transform_edt", lambda *a, **k: asked.append(1) or transform(*a, **k)
+        )
+        found = two_nearest_cells(instances, 40.0)
+    assert len(asked) <= 2 * count.bit_length() + 1 < count
+    check_within_reach(found, instances, 40.0)
 
 
 def em_labels() -> np.ndarray:

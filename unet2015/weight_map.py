@@ -5,6 +5,7 @@ binary segmentation: 0 = background (EM: membrane), 1 = cell.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -158,18 +159,56 @@ def two_nearest_cells(instances: np.ndarray, reach_px: float) -> tuple[np.ndarra
         cells += 1
     d1 = np.full(instances.shape, np.inf)
     d2 = np.full(instances.shape, np.inf)
-    margin = int(np.ceil(reach_px))
-    for cell, (rows, columns) in enumerate(ndimage.find_objects(cells), start=1):
-        # a pixel outside this window is further than the reach from the cell
-        window = (
-            slice(max(0, rows.start - margin), rows.stop + margin),
-            slice(max(0, columns.start - margin), columns.stop + margin),
-        )
+    # a pixel outside its window is further than the reach from a cell
+    windows = [
+        _window(box, cells.shape, int(np.ceil(reach_px))) for box in ndimage.find_objects(cells)
+    ]
+    digits = len(windows).bit_length()
+    if sum(map(_area, windows)) > (2 * digits + 1) * cells.size:
+        return _two_nearest_by_digits(cells, digits)
+    for cell, window in enumerate(windows, start=1):
         distance = _distance_to(cells[window] == cell)
         nearest, second = d1[window], d2[window]
         np.minimum(second, np.maximum(nearest, distance), out=second)
         np.minimum(nearest, distance, out=nearest)
     return d1, d2
+
+
+def _two_nearest_by_digits(cells: np.ndarray, digits: int) -> tuple[np.ndarray, np.ndarray]:
+    """`two_nearest_cells` of cells 1 … n < 2^digits whose windows overlap much, as fibres' do.
+
+    Numbers of two cells differ in a binary digit: the second nearest cell is the closest of those
+    with another digit than the nearest one, whichever digit it is. So 2·digits distance transforms
+    of the whole image take the place of one a cell.
+    """
+    both: Any = ndimage.distance_transform_edt(cells == 0, return_indices=True)
+    d1, places = both
+    nearest = cells[tuple(places)]
+    d2 = np.full(cells.shape, np.inf)
+    for digit in range(digits):
+        for value in (0, 1):
+            others = (cells > 0) & (cells >> digit & 1 == value)
+            if others.any():
+                elsewhere = nearest >> digit & 1 != value
+                np.minimum(d2, _distance_to(others), out=d2, where=elsewhere)
+    return d1, d2
+
+
+Window = tuple[slice, slice]
+
+
+def _window(box: Window, shape: tuple[int, ...], margin: int) -> Window:
+    """The box of a cell with a margin, within the image."""
+    rows, columns = (
+        slice(max(0, side.start - margin), min(side.stop + margin, length))
+        for side, length in zip(box, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _area(window: Window) -> int:
+    rows, columns = window
+    return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
 def _class_weight_map(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,21 @@ def train(folder: Path, *arguments: object, images: str = "images.tif", labels="
 def predict(folder: Path, image: str, *arguments: object) -> int:
     where = ("--checkpoint", folder / "run", "--output", folder / "probability.tif")
     return run("-m", "unet2015", "predict", folder / image, *where, *arguments)
+
+
+def test_no_room_for_the_output_is_found_out_before_the_prediction(files, capsys, monkeypatch):
+    assert train(files) == 0
+    needed = 4 * STACK.train_images.size
+    usage = shutil.disk_usage(files)._replace(free=needed - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    capsys.readouterr()
+    assert predict(files, "images.tif") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""  # where the memory would be stated
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"error: --output {files / 'probability.tif'}: takes up to ")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    assert predict(files, "images.tif") == 0
 
 
 def last_error(capsys: pytest.CaptureFixture[str]) -> str:

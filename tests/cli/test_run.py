@@ -1,5 +1,6 @@
 """What every command does with bad input and with signals: one line, an exit code, nothing left."""
 
+import errno
 import os
 import re
 import signal
@@ -132,6 +133,73 @@ def test_a_signal_outside_the_training_ends_with_one_message(tmp_path, asked, co
         " ".join(command),
     ]
     assert not list(target.parent.iterdir())
+
+
+MEMORY = "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory\nframes"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 9 GiB"),
+        RuntimeError(MEMORY),
+        RuntimeError("can't start new thread"),
+        RuntimeError("could not create a primitive"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_memory_that_does_not_suffice_ends_with_one_message(capsys, monkeypatch, error):
+    def work() -> None:
+        raise error
+
+    monkeypatch.delenv("UNET2015_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as end:
+        run_command(work)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: not enough memory")
+    assert str(error).partition("\n")[0] in line
+    assert "--largest-input-tile-px" in line
+    monkeypatch.setenv("UNET2015_TRACEBACK", "1")
+    with pytest.raises(type(error)) as raised:
+        run_command(work)
+    assert raised.value is error
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    def work() -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run_command(work)
+
+
+PRINTS = r"""
+from unet2015.cli.run import run_command
+run_command(lambda: print("512 \xd7 512 \udcff ok"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ({"PYTHONIOENCODING": "cp437"}, rb"512 \xd7 512 \udcff ok"),
+        ({"PYTHONIOENCODING": "cp1252"}, b"512 \xd7 512 \\udcff ok"),
+        ({"PYTHONIOENCODING": "ascii:replace"}, b"512 ? 512 ? ok"),
+        (
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            rb"512 \xd7 512 \udcff ok",
+        ),
+    ],
+)
+def test_what_stdout_cannot_show_is_escaped(encoding, said):
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONIOENCODING"}
+    environment = {**kept, "PYTHONPATH": str(ROOT), **encoding}
+    command = [sys.executable, "-c", PRINTS]
+    ended = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.strip() == said
 
 
 def test_the_handler_of_sigterm_comes_back():

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageSequence
 
+from unet2015.data import tiff as ours
 from unet2015.data.tiff import read_stack, write_stack
 
 
@@ -44,10 +45,34 @@ def test_a_written_stack_is_deflated_and_the_same_every_time(tmp_path):
         assert tiff.pages.first.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
 
 
+def test_more_than_a_classic_tiff_holds_becomes_a_bigtiff(tmp_path, monkeypatch):
+    stack = ramp((5, 31, 17))
+    write_stack(tmp_path / "classic.tif", stack)
+    # deflate may leave less: what counts is known before
+    monkeypatch.setattr(ours, "CLASSIC_BYTES", stack.nbytes + 5 * ours.PAGE_BYTES - 1)
+    write_stack(tmp_path / "big.tif", stack)
+    for name, big in (("classic.tif", False), ("big.tif", True)):
+        with tifffile.TiffFile(tmp_path / name) as tiff:
+            assert tiff.is_bigtiff is big
+        np.testing.assert_array_equal(read_stack(tmp_path / name), stack)
+    with Image.open(tmp_path / "big.tif") as image:
+        pages = [np.array(page) for page in ImageSequence.Iterator(image)]
+    np.testing.assert_array_equal(np.stack(pages), stack)
+
+
 def test_no_side_is_taken_for_colour_channels(tmp_path):
     for shape in ((1, 1, 1), (3, 1, 1), (4, 7, 1), (3, 1, 7), (4, 3, 3), (2, 4, 3)):
         write_stack(tmp_path / "x.tif", ramp(shape))
         np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp(shape))
+
+
+def test_a_written_stack_says_that_its_slices_are_first(tmp_path):
+    """So that no program, ours the least, takes it for (height, width, slices)."""
+    write_stack(tmp_path / "x.tif", ramp((64, 64, 10)))
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp((64, 64, 10)))
+    with tifffile.TiffFile(tmp_path / "x.tif") as tiff:
+        assert tiff.series[0].axes == "ZYX"
+        np.testing.assert_array_equal(tiff.asarray(), ramp((64, 64, 10)))
     write_stack(tmp_path / "one.tif", ramp((4, 6)))  # a single slice
     np.testing.assert_array_equal(read_stack(tmp_path / "one.tif"), ramp((4, 6))[None])
 

@@ -1,18 +1,42 @@
 """Files are there whole or not at all, also when the disk or the folder refuses."""
 
 import errno
+import json
 import os
 import resource
+import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from unet2015.runtime.atomic import writable_outputs, write_atomically, write_bytes, write_text
+from unet2015.runtime.atomic import (
+    room_for,
+    writable_folder,
+    writable_outputs,
+    write_atomically,
+    write_bytes,
+    write_text,
+)
 
 
 def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """No file may be larger, as `ulimit -f` has it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_writes_bytes_and_text_into_new_folders(tmp_path):
@@ -68,15 +92,9 @@ def test_a_write_that_the_system_cuts_off_leaves_the_previous_file(tmp_path):
     """A limit on the size of files stands in for the full disk: the write itself fails."""
     path = tmp_path / "file"
     path.write_text("previous")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="the previous file is untouched") as caught:
-            write_bytes(path, bytes(100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    refused = pytest.raises(OSError, match="the previous file is untouched")
+    with files_limited_to(1000), refused as caught:
+        write_bytes(path, bytes(100_000))
     assert str(path) in str(caught.value)
     assert caught.value.errno == errno.EFBIG
     assert path.read_text() == "previous"
@@ -139,3 +157,28 @@ def test_stacks_are_named_as_tiff_and_other_names_refused_with_the_nearest_one(t
             writable_outputs({"--output": tmp_path / name}, {})
         assert str(tmp_path / name) in str(caught.value)
         assert f"{tmp_path / 'x.tif'}, say" in str(caught.value)
+
+
+def test_no_room_is_found_out_before_there_is_something_to_write(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "x.tif"
+    room_for(100_000, path, "--output")
+    with (
+        files_limited_to(1000),
+        pytest.raises(ValueError, match=r"--output .*x\.tif: takes up to 0.0001 GB, .*ulimit -f"),
+    ):
+        room_for(100_000, path, "--output")
+    usage = shutil.disk_usage(tmp_path)._replace(free=2 * 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ValueError, match=r"takes up to 5 GB, but .* has 2 GB free; free some"):
+        room_for(5 * 10**9, path, "--output")
+    assert files_in(tmp_path) == []
+
+
+def test_a_name_that_is_not_utf8_is_written_as_json_reads_it_back(tmp_path):
+    name = os.fsdecode(b"slice\xff.tif")
+    write_text(tmp_path / "x.json", json.dumps({"file": name}, ensure_ascii=False))
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"file": name}
+    # a checkpoint would be written there after the training, and could never be read
+    with pytest.raises(ValueError, match=r"--output .*: the name is not UTF-8"):
+        writable_folder(tmp_path / os.fsdecode(b"run\xff"), "--output")
+    assert writable_folder(tmp_path / "Lauf für µ", "--output").is_dir()

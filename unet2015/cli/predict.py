@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from unet2015.cli.files import ImageFile
 from unet2015.cli.options import FLAT
 from unet2015.data.tiff import write_stack
-from unet2015.runtime.atomic import writable_outputs
+from unet2015.runtime.atomic import room_for, writable_outputs
 from unet2015.runtime.numerics import resolve_device
 from unet2015.studies.run_folder import refuse_kept
 from unet2015.studies.trained import TrainedNetwork
@@ -62,6 +62,7 @@ class Predict:
             raise ValueError(f"{self.image}: {error}") from error
         for kind, text in remarks:
             print(f"{kind}: {self.image}: {text}", file=sys.stderr)
+        room_for(4 * stack.size, self.output, "--output")
         write_stack(self.output, network.probability(stack, scale, settings, progress=True))
         print(self.output)
 

@@ -242,7 +242,7 @@ def files_sha256(folder: Path, files: Iterable[Path]) -> str:
     for name, path in named:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{name}\t{digest}\n".encode())
+        total.update(f"{name}\t{digest}\n".encode(errors="surrogateescape"))  # any locale's name
     return total.hexdigest()
 
 

@@ -4,6 +4,7 @@ A file is read whole or not at all, and written in one step. What its tags and m
 values and sides is honoured or refused, never passed over (`tiff_pages`, `tiff_axes`).
 """
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,11 @@ from unet2015.data.tiff_pages import (
 from unet2015.runtime.atomic import write_atomically
 
 _AS_STATED = Layout()
+CLASSIC_BYTES = 2**32 - 2**25
+"""What a TIFF whose offsets have 32 bits may take; 32 MiB are left for pixels that deflate makes
+larger, by less than a thousandth."""
+PAGE_BYTES = 1024
+"""More than a slice's directory takes, with the places of its strips (our choice)."""
 
 
 def read_stack(
@@ -73,6 +79,8 @@ def read_sides(
                 return _read(path, tiff, pages, layout, palette)
         except Refused as refusal:
             raise ValueError(str(refusal)) from None
+        except MemoryError:
+            raise
         except Exception as error:  # tifffile and the codecs raise whatever damage makes them
             raise ValueError(_unreadable(path, error)) from error
 
@@ -81,8 +89,12 @@ def write_stack(path: str | Path, stack: np.ndarray) -> None:
     """Write (N, H, W) or (H, W) as a multi-page gray TIFF, deflate-compressed, in one step.
 
     stack: float32, uint8 or uint16; read back unchanged by `read_stack`, ImageJ, Pillow and
-    scikit-image (deflate, because it needs no further package anywhere). Raises ValueError for
-    another dtype or an empty stack, OSError as `write_atomically`.
+    scikit-image (deflate, because it needs no further package anywhere). A stack that could exceed
+    the 4 GiB of a classic TIFF becomes a BigTIFF, which `read_stack`, Pillow and scikit-image read
+    and ImageJ opens with Bio-Formats. Raises ValueError for another dtype or an empty stack,
+    OSError as `write_atomically`.
+
+    Of several slices the file says that they are slices, first of its sides.
     """
     stack = np.asarray(stack)
     if stack.dtype.name not in ("float32", "uint8", "uint16"):
@@ -94,10 +106,13 @@ def write_stack(path: str | Path, stack: np.ndarray) -> None:
             f"stack for {path} has shape {stack.shape}: must be (slices, height, width), none 0"
         )
     slices = stack.reshape(-1, *stack.shape[-2:])
-    with write_atomically(path) as file, tifffile.TiffWriter(file) as tiff:
+    big = slices.nbytes + PAGE_BYTES * len(slices) > CLASSIC_BYTES
+    with write_atomically(path) as file, tifffile.TiffWriter(file, bigtiff=big) as tiff:
         # page by page: of a whole stack, tifffile takes a width of 1 for the channels of a pixel
-        for image in slices:
-            tiff.write(image, photometric="minisblack", compression="zlib", metadata=None)
+        options = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
+        said = json.dumps({"shape": slices.shape, "axes": "ZYX"}) if len(slices) > 1 else None
+        for index, image in enumerate(slices):
+            tiff.write(image, description=None if index else said, **options)
 
 
 def _read(

@@ -4,6 +4,7 @@ A run that is cut off in the middle of writing leaves the previous file as it wa
 """
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -53,9 +54,10 @@ def write_bytes(path: str | Path, content: bytes | bytearray | memoryview) -> No
 def write_text(path: str | Path, text: str) -> None:
     r"""Write `text` to `path` in one step, as UTF-8 with `\n` line ends on every system.
 
-    See `write_atomically` for folders and errors.
+    What is not UTF-8 in the name of a file is written as `\udcff`, which JSON reads back. See
+    `write_atomically` for folders and errors.
     """
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def _concerns_another_file(error: OSError, temporary: Path, target: Path) -> bool:
@@ -79,7 +81,17 @@ def _cannot_write(path: str | Path, error: OSError) -> OSError:
 
 
 def writable_folder(folder: Path, option: str) -> Path:
-    """`folder`, made where it is missing; ValueError naming `option` if it cannot be written to."""
+    """`folder`, made where it is missing; ValueError naming `option` if it cannot be written to.
+
+    Nor may its name be other bytes than UTF-8: safetensors would not read a checkpoint there.
+    """
+    try:
+        os.fsencode(folder).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{option} {folder}: the name is not UTF-8, so that no checkpoint could be read from "
+            "it; rename the folder, or give another one"
+        ) from None
     try:
         file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
         if file is not None:
@@ -100,15 +112,43 @@ def writable_file(path: Path, option: str) -> Path:
     if path.is_dir():
         raise ValueError(f"{option} {path}: is a folder; give the path of a file")
     try:
-        _write_something(next(folder for folder in path.absolute().parents if folder.exists()))
+        _write_something(_nearest_folder(path))
     except OSError as error:
         raise _refused(path, option, error) from error
     return path
 
 
-def _write_something(folder: Path) -> None:
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+def room_for(size: int, path: Path, option: str) -> None:
+    """Refuse a file of up to `size` bytes that the disk or a limit would cut off: ValueError.
+
+    For what is known before a long work begins. A quota is not seen.
+    """
+    folder = _nearest_folder(path)
+    free = shutil.disk_usage(folder).free
+    needs = f"{option} {path}: takes up to {size / 1e9:.3g} GB"
+    if free < size:
+        raise ValueError(
+            f"{needs}, but {folder} has {free / 1e9:.3g} GB free; free some space, or give a path "
+            "on another disk"
+        )
+    try:
+        _write_something(folder, size)
+    except OSError as error:
+        raise ValueError(
+            f"{needs}, and so large a file cannot be written to {folder} ({error.strerror}); raise "
+            "the limit (ulimit -f), or give a path on another disk (FAT holds up to 4 GB)"
+        ) from error
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder of a file, or the one in which its missing folders would be made."""
+    return next(folder for folder in path.absolute().parents if folder.exists())
+
+
+def _write_something(folder: Path, size: int = 0) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if os.name == "posix":  # a hole; Windows, which has no ulimit, would write zeros
+            file.truncate(size)
 
 
 def _refused(path: Path, option: str, error: OSError) -> ValueError:

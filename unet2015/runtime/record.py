@@ -140,14 +140,14 @@ def _git(folder: Path, *arguments: str) -> str | None:
         ended = subprocess.run(
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
-            text=True,
             timeout=30,
             env=environment,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return ended.stdout.strip() if ended.returncode == 0 else None
+    # the name of a folder may be in it, whatever the locale
+    return os.fsdecode(ended.stdout).strip() if ended.returncode == 0 else None
 
 
 def versions() -> dict[str, str | None]:

@@ -68,8 +68,12 @@ class Session:
 
 def complete_already(records: Path, mark: Path) -> bool:
     """Whether the run in the folder of `mark` has left its record; says so where it has."""
-    done = distributed.from_writer(lambda: mark.exists() and (records / mark.read_text()).is_file())
+    done = distributed.from_writer(lambda: mark.exists() and _record(records, mark).is_file())
     if done and distributed.is_writer():
-        record = records / mark.read_text()
+        record = _record(records, mark)
         print(f"complete already: {record}; remove {mark.parent} to run it again")
     return done
+
+
+def _record(records: Path, mark: Path) -> Path:
+    return records / mark.read_text(encoding="utf-8")
