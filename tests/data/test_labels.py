@@ -59,3 +59,18 @@ def test_large_ids_are_told_to_the_last_digit():
     ids = np.full((1, 2, 2), 2**32 - 1, np.uint32)
     with pytest.raises(ValueError, match="the values are 4294967295"):
         LabelReading("instances", ignore_label=3).of(ids, "x.tif")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        ("binary", [0, 1, 2, 252, 255], "look like a compressed or resized mask: set it to 0"),
+        ("instances", [0, 3.5], "the id 3.5; .*; whole numbers are needed$"),
+        ("instances", [0, np.nan], "the id nan; .*; whole numbers are needed$"),
+        ("binary", [0, 0.5, 1], "0, 0.5, 1; .*; whole numbers are needed$"),
+    ],
+)
+def test_what_cannot_be_ignored_is_not_recommended_to_be(kind, values, words):
+    with pytest.raises(WrongValues, match=words) as caught:
+        LabelReading(kind).of(np.array([[values]]), "x.tif")
+    assert "--" not in str(caught.value)

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from unet2015.data.gray_scale import GrayScale, gray_range, scale_gray
-from unet2015.data.labels import read_binary_labels, read_instance_labels
+from unet2015.data.labels import instance_labels, read_binary_labels, read_instance_labels
 
 
 @pytest.fixture
@@ -78,8 +78,15 @@ def test_instances_keep_their_ids(saved):
         np.testing.assert_array_equal(labels, ids)
 
 
+def test_ids_beyond_32_bits_are_renumbered(saved):
+    ids = np.array([[[0, 10**15, 3 * 10**15], [10**15, 2, 0]]], np.uint64)
+    assert read_instance_labels(saved(ids)).tolist() == [[[0, 2, 3], [2, 1, 0]]]
+    assert instance_labels(ids[:, :1, 1:], "labels").tolist() == [[[1, 2]]]
+
+
 @pytest.mark.parametrize(
-    ("value", "dtype"), [(-1, "int16"), (0.5, "float32"), (np.nan, "float32"), (2**31, "uint32")]
+    ("value", "dtype"),
+    [(-1, "int16"), (0.5, "float32"), (np.nan, "float32"), (2**32 - 1, "uint32")],
 )
 def test_what_is_no_instance(saved, value, dtype):
     ids = np.zeros((2, 3, 4), dtype)

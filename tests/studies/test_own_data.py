@@ -43,8 +43,9 @@ def test_honest_labels_are_not_doubted():
     [
         (MASK * np.uint8(255), "2 id(s) of single slices lie in 18"),
         (np.where(MASK, 1 + (IDS % 2), 0), "4 id(s) of single slices lie in 19"),
+        (np.where(MASK, 0, 1), "2 id(s) of single slices lie in 2"),
     ],
-    ids=["a mask", "classes"],
+    ids=["a mask", "classes", "an inverted mask"],
 )
 def test_a_mask_and_classes_as_instances_are_named(stack, pieces):
     first, *others = doubts(stack)
@@ -55,7 +56,7 @@ def test_a_mask_and_classes_as_instances_are_named(stack, pieces):
 
 def test_ids_of_many_pieces_are_told_without_a_false_advice():
     (said,) = doubts(np.where(MASK, 1 + IDS % 5, 0))
-    assert "separate pieces; each id is learnt as one cell" in said
+    assert "separate piece(s); each id is learnt as one cell" in said
     assert "--label-kind" not in said
 
 
@@ -67,7 +68,7 @@ def test_a_compressed_mask_as_instances_is_named():
     assert any(
         re.search(r"have fewer than 5 pixels \(slice 0: id 7 has 2\)", text) for text in said
     )
-    assert any("separate pieces" in text for text in said)
+    assert any("separate piece(s); they look like a compressed or resized" in t for t in said)
 
 
 def test_empty_slices_are_named_until_they_are_left_out():

@@ -11,6 +11,10 @@ from unet2015.data.tiff import read_stack
 LabelKind = Literal["binary", "instances"]
 
 
+COMPRESSED = "like a compressed or resized mask: set it to 0 and 255 by a threshold"
+"""What to do about labels of `looks_compressed`."""
+
+
 class WrongValues(ValueError):
     """Labels with values that are none of their kind."""
 
@@ -64,7 +68,7 @@ class LabelReading:
         try:
             labels = read(stack, name)[slices]
         except WrongValues as error:
-            raise WrongValues(f"{error}{_OTHERWISE[self.label_kind]}") from error
+            raise WrongValues(f"{error}{_otherwise(self.label_kind, stack)}") from error
         return Annotation(labels, None if ignore is None else ignore[slices], slices)
 
     def _without_ignored(
@@ -83,11 +87,27 @@ class LabelReading:
         return np.where(ignore, np.zeros_like(stack), stack), ignore
 
 
-_OTHERWISE = {
-    "binary": "; if each number is one cell, --label-kind instances; if one of them stands for "
-    "what nobody annotated, --ignore-label with it",
-    "instances": "; if it stands for what nobody annotated, --ignore-label with it",
-}
+def _otherwise(kind: LabelKind, stack: np.ndarray) -> str:
+    """What else labels may be that are none of the kind: the end of a message."""
+    if kind == "binary" and looks_compressed(np.unique(stack)):
+        return f"; they look {COMPRESSED}"
+    if stack.dtype.kind == "f" and not np.array_equal(stack, np.rint(stack)):
+        return "; whole numbers are needed"
+    unknown = "stands for what nobody annotated, --ignore-label with it"
+    if kind == "instances":
+        return f"; if it {unknown}"
+    return f"; if each number is one cell, --label-kind instances; if one of them {unknown}"
+
+
+def looks_compressed(values: np.ndarray) -> bool:
+    """Whether the values of labels lie around 0 and one other, as compression leaves of a mask.
+
+    >>> looks_compressed(np.array([0, 1, 2, 252, 255])), looks_compressed(np.array([0, 1, 2]))
+    (True, False)
+    """
+    highest = values.max()
+    around = (np.abs(values) <= 0.05 * highest) | (values >= 0.95 * highest)
+    return len(values) > 2 and bool(highest >= 20 and around.all())
 
 
 def read_binary_labels(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:
@@ -136,8 +156,10 @@ def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = 
 
     Floats are taken if they are whole numbers (ImageJ's 32-bit labels), of indexed colours the
     indices. shape: that of the image stack. Raises ValueError naming the file, the slice and the
-    value for ids that are negative, fractional or above 2³¹ - 1, and for another shape; otherwise
-    as `read_stack`.
+    value for ids that are negative, fractional or the largest of a 32- or 64-bit type, and for
+    another shape; otherwise as `read_stack`.
+
+    Ids above 2³¹ - 1 are renumbered, all of them, from 1 in their order.
     """
     return instance_labels(read_stack(path, palette="indices"), path, shape)
 
@@ -151,7 +173,10 @@ def instance_labels(
     [[[0, 3]]]
     """
     _check_shape(name, stack, shape)
-    largest = np.iinfo(np.int32).max
+    most = np.iinfo(np.int32).max
+    # the last number of a large type is -1 or 'unknown' in other words, no id
+    largest = np.iinfo(stack.dtype).max - 1 if stack.dtype.kind in "iu" else most
+    largest = max(most, largest)
     for index, labels in enumerate(stack):
         wrong = ~((labels >= 0) & (labels <= largest))
         if labels.dtype.kind == "f":
@@ -161,6 +186,9 @@ def instance_labels(
                 f"{name}: slice {index} has the id {labels[wrong][0]}; instance labels are whole "
                 f"numbers from 0 (background) to {largest}"
             )
+    if stack.max(initial=0) > most:
+        ids, places = np.unique(stack, return_inverse=True)
+        stack = places.reshape(stack.shape) + (ids[0] != 0)
     return stack.astype(np.int32)
 
 

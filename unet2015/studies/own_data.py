@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from skimage.measure import label
 
-from unet2015.data.labels import Annotation, LabelKind
+from unet2015.data.labels import Annotation, LabelKind, looks_compressed
 from unet2015.reports.words import spans
 from unet2015.weight_map import cells_from_binary, separate_touching
 
@@ -48,7 +48,7 @@ def labels_in_words(name: str | Path, given: Annotation, kind: LabelKind, slices
     else:
         cells = sum(len(np.unique(plane[plane != 0])) for plane in given.labels)
     words = f"{name}: {kind}, cell on {100 * np.mean(given.labels != 0):.1f} % of the pixels, "
-    words += f"{cells} cells"
+    words += "1 cell" if cells == 1 else f"{cells} cells"
     if given.ignore is not None:
         words += f", {100 * given.ignore.mean():.1f} % ignored"
     if left_out := sorted(set(range(slices)) - set(given.slices.tolist())):
@@ -85,14 +85,19 @@ def _doubts_of_instances(given: Annotation, *, separate: bool) -> Iterator[str]:
         few += [(index, *pair) for pair in zip(found, pixels, strict=True) if pair[1] < FEW_PIXELS]
         if separate:
             lost += len(np.setdiff1d(found, separate_touching(plane)))
-    if pieces > (1 + PIECES) * ids:
+    distinct = np.setdiff1d(given.labels, 0)
+    if pieces > (1 + PIECES) * ids or len(distinct) == 1:
         meant = "each id is learnt as one cell"
-        if len(np.setdiff1d(given.labels, 0)) <= CLASSES:
+        if looks_compressed(np.append(distinct, 0)):
+            meant = (
+                "they look like a compressed or resized mask: set it to 0 and 255 at a threshold"
+            )
+        elif len(distinct) <= CLASSES:
             meant = (
                 "they look like a mask or classes: --label-kind binary, for which every cell has "
                 "the same number"
             )
-        yield f"{ids} id(s) of single slices lie in {pieces} separate pieces; {meant}"
+        yield f"{ids} id(s) of single slices lie in {pieces} separate piece(s); {meant}"
     if few:
         index, number, size = few[0]
         yield (
