@@ -29,7 +29,7 @@ class Train:
 
     FIRST: ClassVar = (
         *("images", "labels", "output", "experiment", "label_kind", "ignore_label", "skip_empty"),
-        *("minutes", "axes", "channel"),
+        *("minutes", "axes", "channel", "value_range"),
     )
 
     _: KW_ONLY
