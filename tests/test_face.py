@@ -75,7 +75,7 @@ def missing(name: str) -> NoReturn:
 @pytest.mark.parametrize("place", ["help", "README"])
 def test_the_example_runs_as_it_is_printed(place, tmp_path, monkeypatch):
     text = str(unet2015.__doc__) if place == "help" else (ROOT / "README.md").read_text()
-    (example,) = re.findall(r"^ +import tifffile, .*\n(?:(?: +.*)?\n)+", text, re.MULTILINE)
+    (example,) = re.findall(r"^ +import unet2015\n(?:(?: +.*)?\n)+", text, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiments, "_module", lambda *_: SimpleNamespace(EXPERIMENT=settings()))
     for name in ("images", "other"):

@@ -1,12 +1,12 @@
 """The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), reproduced as published.
 
-    import tifffile, unet2015
+    import unet2015
     from unet2015 import experiments
 
-    images, labels = tifffile.imread("images.tif"), tifffile.imread("labels.tif")
+    images, labels = unet2015.read_stack("images.tif"), unet2015.read_stack("labels.tif")
     unet2015.train(images, labels, "runs/mine", experiments.load("quick"))
     network = unet2015.load("runs/mine")
-    probability = unet2015.predict(network, tifffile.imread("other.tif"))
+    probability = unet2015.predict(network, unet2015.read_stack("other.tif"))
 
 Images go in as they were taken: which gray values are black and white stays with the weights.
 
@@ -19,6 +19,7 @@ What the paper says, and where it stands:
     random_displacement     §3.1: vectors on a coarse 3 by 3 grid       augmentation.deformation
     deform                  §3.1: images deformed by them               augmentation.deformation
     training_tiles          §3, §3.1: what a network is trained on      augmentation.samples
+    read_stack              images and labels from a TIFF               data.tiff
     train                   §3: a network from images and labels        studies.trained
     load                    the same network, from its folder           studies.trained
     predict                 §2, Fig. 2, §4: overlap tiles, views        studies.trained
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from unet2015.augmentation.deformation import deform, random_displacement
     from unet2015.augmentation.samples import training_tiles
     from unet2015.config import ExperimentConfig, ModelConfig
+    from unet2015.data.tiff import read_stack
     from unet2015.loss import weighted_cross_entropy
     from unet2015.metrics import challenge_scores, iou, segmentation_accuracy
     from unet2015.model import UNet, valid_output_size
@@ -75,6 +77,7 @@ __all__ = [
     "load",
     "predict",
     "random_displacement",
+    "read_stack",
     "segmentation_accuracy",
     "train",
     "training_tiles",
@@ -93,6 +96,7 @@ _MODULES = {
     "load": "studies.trained",
     "predict": "studies.trained",
     "random_displacement": "augmentation.deformation",
+    "read_stack": "data.tiff",
     "segmentation_accuracy": "metrics",
     "train": "studies.trained",
     "training_tiles": "augmentation.samples",

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +9,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet2015.data.axes import Layout
 from unet2015.data.labels import read_binary_labels, read_instance_labels
 from unet2015.data.tiff import read_stack as read_with
 
-ASKED = Layout(option="--")
 
-
-def read_stack(path: Path, layout: Layout = ASKED) -> np.ndarray:
+def read_stack(path: Path, axes: str | None = None, channel: int | None = None) -> np.ndarray:
     """As the commands do, with options named in messages."""
-    return read_with(path, replace(layout, option="--"))
+    return read_with(path, axes=axes, channel=channel, option="--")
 
 
 GRAY = {"photometric": "minisblack"}
@@ -180,12 +176,12 @@ def test_channels_and_times_are_chosen_or_refused(tmp_path, kind):
     with pytest.raises(ValueError, match=r"2 channels \(.* axes TZCYX\) .* --channel 0 … 1$"):
         read_stack(path)
     with pytest.raises(ValueError, match="--axes TZCYX reads all of them as slices"):
-        read_stack(path, Layout(channel=1))
-    read = read_stack(path, Layout("TZCYX", 1))
+        read_stack(path, channel=1)
+    read = read_stack(path, "TZCYX", 1)
     np.testing.assert_array_equal(read, [FIVE[t, z, 1] for t in range(3) for z in range(4)])
-    np.testing.assert_array_equal(read_stack(path, Layout("ZYX")), FIVE.reshape(-1, 20, 30))
+    np.testing.assert_array_equal(read_stack(path, "ZYX"), FIVE.reshape(-1, 20, 30))
     tifffile.imwrite(path, FIVE[0], metadata={"axes": "ZCYX"}, **{kind: True}, **GRAY)
-    np.testing.assert_array_equal(read_stack(path, Layout(channel=0)), FIVE[0, :, 0])
+    np.testing.assert_array_equal(read_stack(path, channel=0), FIVE[0, :, 0])
     for axes in ("ZYX", "TYX"):
         tifffile.imwrite(path, FIVE[0, :, 0], metadata={"axes": axes}, **{kind: True}, **GRAY)
         np.testing.assert_array_equal(read_stack(path), FIVE[0, :, 0])
@@ -198,8 +194,8 @@ def test_what_a_file_calls_channels_is_no_stack_unless_one_says_so(tmp_path, cou
     tifffile.imwrite(tmp_path / "x.tif", stack, imagej=True)
     with pytest.raises(ValueError, match=f"{count} channels .* or --axes ZYX for slices"):
         read_stack(tmp_path / "x.tif")
-    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", Layout("ZYX")), stack)
-    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", Layout(channel=1)), stack[1:2])
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", "ZYX"), stack)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", channel=1), stack[1:2])
 
 
 def test_the_channels_of_a_microscopes_own_format_are_no_slices(tmp_path):
@@ -210,7 +206,7 @@ def test_the_channels_of_a_microscopes_own_format_are_no_slices(tmp_path):
             tiff.write(image, software=software, metadata=None, contiguous=False, **GRAY)
     with pytest.raises(ValueError, match=r"2 channels .*axes TCYX\).* --channel 0 … 1"):
         read_stack(tmp_path / "x.tif")
-    read = read_stack(tmp_path / "x.tif", Layout(channel=1))
+    read = read_stack(tmp_path / "x.tif", channel=1)
     np.testing.assert_array_equal(read, FIVE[0, :, 1])
 
 
@@ -228,10 +224,10 @@ def test_a_channel_of_a_colour_image(tmp_path, image, options, side):
     with pytest.raises(ValueError, match=rf"{image.shape[side]} channels .* --channel 0 … "):
         read_stack(tmp_path / "x.tif")
     for channel in range(image.shape[side]):
-        read = read_stack(tmp_path / "x.tif", Layout(channel=channel))
+        read = read_stack(tmp_path / "x.tif", channel=channel)
         np.testing.assert_array_equal(read[0], image.take(channel, side))
     with pytest.raises(ValueError, match=rf"there are {image.shape[side]} channels; must be 0 …"):
-        read_stack(tmp_path / "x.tif", Layout(channel=4))
+        read_stack(tmp_path / "x.tif", channel=4)
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 10), (48, 64, 8), (64, 64, 40)])
@@ -240,8 +236,8 @@ def test_a_stack_saved_with_its_slices_last_is_refused_until_its_axes_are_named(
     tifffile.imwrite(path, stack, **GRAY)
     with pytest.raises(ValueError, match=r"slices last\? Say which: --axes ZYX or --axes YXZ"):
         read_stack(path)
-    np.testing.assert_array_equal(read_stack(path, Layout("YXZ")), np.moveaxis(stack, -1, 0))
-    np.testing.assert_array_equal(read_stack(path, Layout("zyx")), stack)
+    np.testing.assert_array_equal(read_stack(path, "YXZ"), np.moveaxis(stack, -1, 0))
+    np.testing.assert_array_equal(read_stack(path, "zyx"), stack)
     tifffile.imwrite(path, stack, metadata={"axes": "YXZ"}, **GRAY)
     np.testing.assert_array_equal(read_stack(path), np.moveaxis(stack, -1, 0))
     tifffile.imwrite(path, stack, metadata={"axes": "ZYX"}, **GRAY)
@@ -259,7 +255,7 @@ def test_an_array_of_four_unnamed_sides_is_refused_until_they_are_named(tmp_path
     tifffile.imwrite(tmp_path / "x.tif", FIVE[0], **GRAY)
     with pytest.raises(ValueError, match=r"shape \(4, 2, 20, 30\); .* --axes TZYX reads all"):
         read_stack(tmp_path / "x.tif")
-    read = read_stack(tmp_path / "x.tif", Layout("TZYX"))
+    read = read_stack(tmp_path / "x.tif", "TZYX")
     np.testing.assert_array_equal(read, FIVE[0].reshape(-1, 20, 30))
 
 
@@ -275,10 +271,10 @@ def ome(path: Path, change) -> Path:
 
 def test_ome_metadata_are_heeded_as_they_stand(tmp_path):
     path = tmp_path / "x.ome.tif"
-    values = read_stack(ome(path, lambda text: text), Layout(channel=1))[:, 0, 0]
+    values = read_stack(ome(path, lambda text: text), channel=1)[:, 0, 0]
     assert values.tolist() == [3, 4, 5]
     turned = ome(path, lambda text: text.replace('"XYZCT"', '"XYCZT"'))
-    assert read_stack(turned, Layout(channel=1))[:, 0, 0].tolist() == [1, 3, 5]
+    assert read_stack(turned, channel=1)[:, 0, 0].tolist() == [1, 3, 5]
     cut = r"<Pixels.*</Pixels>"
     for change, words in (
         (lambda text: text.replace('SizeZ="3"', 'SizeZ="5"'), "describe 10 planes, .* 6 pages"),
@@ -295,7 +291,7 @@ def test_ome_metadata_are_heeded_as_they_stand(tmp_path):
     ):
         with pytest.raises(ValueError, match=rf"x\.ome\.tif: its .*{words}.* --axes ZYX reads its"):
             read_stack(ome(path, change))
-        assert read_stack(path, Layout("ZYX"))[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+        assert read_stack(path, "ZYX")[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_one_plane_of_a_set_of_files_is_read_as_it_is(tmp_path):

@@ -114,6 +114,16 @@ def test_a_type_that_was_not_trained_on_is_refused(tmp_path, wrong, words):
 
 
 @pytest.mark.usefixtures("trained")
+def test_arrays_whose_slices_may_be_last_are_warned_of(tmp_path):
+    network, images = load(tmp_path / "run"), np.full((40, 50, 3), 99, np.uint8)
+    message = r"3 slices of 40 × 50 px with the slices last\? np.moveaxis\(images, -1, 0\)"
+    with pytest.warns(UserWarning, match=message) as warned:
+        assert predict(network, images).shape == images.shape
+    assert warned[0].filename == __file__
+    assert predict(network, np.moveaxis(images, -1, 0)).shape == (3, 40, 50)
+
+
+@pytest.mark.usefixtures("trained")
 def test_nothing_is_printed_unless_it_is_asked_for(tmp_path, capsys):
     network = load(tmp_path / "run", "cpu")
     image = np.full((30, 41), 99, np.uint8)

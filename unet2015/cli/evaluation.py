@@ -19,7 +19,6 @@ from scipy.ndimage import binary_dilation
 from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.data.isbi2012 import pixel_sha256
 from unet2015.data.labels import Annotation, binary_labels
-from unet2015.data.tiff import read_stack
 from unet2015.metrics import (
     PROTOCOLS,
     ChallengeScores,
@@ -97,8 +96,8 @@ def evaluate(
     inputs = {"labels": Path(labels_path), "prediction": Path(prediction_path)}
     writable_outputs({"--json": json, "--figure": figure}, inputs)
     stacks = {
-        "labels": read_stack(labels_path, label_file.layout),
-        "prediction": read_stack(prediction_path, prediction_file.layout),
+        "labels": label_file.stack(inputs["labels"]),
+        "prediction": prediction_file.stack(inputs["prediction"]),
     }
     cells, probability = _checked(inputs, stacks)
     chosen = _chosen(slices, len(cells), protocol)

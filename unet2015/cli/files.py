@@ -4,11 +4,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from unet2015.data.axes import Layout
-from unet2015.data.labels import Annotation, LabelReading
+from unet2015.data.labels import Annotation, LabelKind, LabelReading
 from unet2015.data.tiff import read_stack
 from unet2015.studies.own_data import images_in_words, label_doubts, labels_in_words
 
@@ -23,14 +23,13 @@ class ImageFile:
     channel: int | None = None
     """The channel to read, from 0, of an image file that has several."""
 
-    @property
-    def layout(self) -> Layout:
-        """The same for `read_stack`."""
-        return Layout(self.axes, self.channel, option="--")
+    def stack(self, path: Path) -> np.ndarray:
+        """The (N, H, W) slices of an image file, as `read_stack`."""
+        return read_stack(path, axes=self.axes, channel=self.channel, option="--")
 
     def read(self, path: Path) -> np.ndarray:
-        """The (N, H, W) slices of an image file, as `read_stack`; says what was read."""
-        stack = read_stack(path, self.layout)
+        """The same; says what was read."""
+        stack = self.stack(path)
         print(images_in_words(path, stack))
         return stack
 
@@ -44,10 +43,11 @@ class LabelFile:
     label_channel: int | None = None
     """As --channel, of the label file."""
 
-    @property
-    def layout(self) -> Layout:
-        """The same for `read_stack`."""
-        return Layout(self.label_axes, self.label_channel, option="--label-")
+    def stack(self, path: Path, kind: LabelKind = "binary") -> np.ndarray:
+        """The (N, H, W) labels in a file, as `read_stack`; of instances indexed colours are ids."""
+        way: dict[str, Any] = {"axes": self.label_axes, "channel": self.label_channel}
+        palette = "indices" if kind == "instances" else "gray"
+        return read_stack(path, **way, palette=palette, option="--label-")
 
     def read(
         self,
@@ -61,8 +61,7 @@ class LabelFile:
 
         shape: that of the images. separate: whether touching cells will be separated.
         """
-        indexed = "indices" if reading.label_kind == "instances" else "gray"
-        stack = read_stack(path, self.layout, palette=indexed)
+        stack = self.stack(path, reading.label_kind)
         given = reading.of(stack, path, shape)
         print(labels_in_words(path, given, reading.label_kind, len(stack)))
         warn(path, label_doubts(given, reading.label_kind, separate=separate))

@@ -80,8 +80,12 @@ def slices_of(name: object, readings: Sequence[Sides], layout: Layout) -> np.nda
                 "save one time, or one position, per file",
             )
         )
-    if layout.axes is None and not read.stated:
-        _refuse_doubtful(name, read.values.shape, layout)
+    if layout.axes is None and not read.stated and (ways := slices_may_be_last(read.values.shape)):
+        way_out = layout.way_out(
+            "Say which: {}axes ZYX or {}axes YXZ",
+            "Save it with metadata that say so (tifffile: metadata={'axes': 'ZYX'})",
+        )
+        raise ValueError(f"{name}: has shape {read.values.shape}: {ways}? {way_out}")
     ordered = read.values.transpose([read.axes.index(letter) for letter in others + "YX"])
     return ordered.reshape(-1, *ordered.shape[-2:])
 
@@ -139,20 +143,20 @@ def _one_channel(name: object, sides: Sides, layout: Layout) -> Sides:
     return sides
 
 
-def _refuse_doubtful(name: object, shape: Sequence[int], layout: Layout) -> None:
-    """Refuse (height, width, slices), as MATLAB has it, which no metadata tell from slices first.
+def slices_may_be_last(shape: Sequence[int]) -> str | None:
+    """In which two ways an array may be a stack where nothing says which; None where it is clear.
 
-    Of these the last side is nearly always the shortest; of slices first the width seldom is.
+    MATLAB's users have (height, width, slices). Of these the last side is nearly always the
+    shortest; of slices first the width seldom is.
+
+    >>> slices_may_be_last((512, 512, 30))
+    '512 slices of 512 × 30 px, or 30 slices of 512 × 512 px with the slices last'
+    >>> slices_may_be_last((30, 512, 512))
     """
-    if len(shape) < 3 or min(shape[:2]) < SMALLEST_DOUBTED_PX:
-        return
-    slices, height, width = shape
-    if width < min(slices, height):
-        raise ValueError(
-            f"{name}: has shape {tuple(shape)}: {slices} slices of {height} × {width} px, or "
-            f"{width} slices of {slices} × {height} px with the slices last? "
-            + layout.way_out(
-                "Say which: {}axes ZYX or {}axes YXZ",
-                "Save it with metadata that say so (tifffile: metadata={'axes': 'ZYX'})",
-            )
-        )
+    if len(shape) < 3 or min(shape[:2]) < SMALLEST_DOUBTED_PX or shape[2] >= min(shape[:2]):
+        return None
+    first, second, last = shape
+    return (
+        f"{first} slices of {second} × {last} px, or {last} slices of {first} × {second} px with "
+        "the slices last"
+    )

@@ -34,23 +34,37 @@ PAGE_BYTES = 1024
 
 
 def read_stack(
-    path: str | Path, layout: Layout = _AS_STATED, *, palette: Palette = "gray"
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    palette: Palette = "gray",
+    option: str | None = None,
 ) -> np.ndarray:
     """The slices of a gray TIFF as an (N, H, W) array of the file's own dtype; one slice: N = 1.
 
     Reads 2-D files, multi-page files in the order of their pages, and stacks of ImageJ and OME,
     uncompressed or deflate, PackBits, LZW and others (with imagecodecs); 1-bit images become uint8
-    {0, 1}. Nothing is rescaled; reduced copies (pyramids, thumbnails) are left out. layout: the
-    axes and the channel, where the file does not say them or has several. palette: what becomes of
-    indexed colours, see `tiff_pages.values_of`.
+    {0, 1}. Nothing is rescaled; reduced copies (pyramids, thumbnails) are left out. axes: where the
+    file does not say what its sides are, or says it wrongly, one letter a side, such as ZYX, CYX or
+    YXZ (Y, X: height, width; C: channels; any other: slices). channel: the one to read, from 0, of
+    several. palette: what becomes of indexed colours, see `tiff_pages.values_of`. option: as
+    `Layout`, for messages.
 
     Raises FileNotFoundError if there is no such file, and ValueError, each naming the file, for:
     not a TIFF, truncated or damaged, no page, pages of unequal size, channels of which none is
-    chosen, more than three dimensions unless `layout` names them, a stack that may be saved with
+    chosen, more than three dimensions unless `axes` names them, a stack that may be saved with
     the slices last, values stored inverted (white is zero), turned images, colours, complex or
     other unreadable numbers, and a compression that needs a package which is not installed. A
     damaged file is never returned with zeros in place of what is missing.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_stack(f"{folder}/x.tif", np.zeros((40, 50, 5), np.uint8))
+    ...     read_stack(f"{folder}/x.tif").shape, read_stack(f"{folder}/x.tif", axes="YXZ").shape
+    ((40, 50, 5), (5, 40, 50))
     """
+    layout = Layout(axes, channel, option)
     stack = slices_of(path, read_sides(path, layout, palette=palette), layout)
     if stack.dtype == np.bool_:
         return stack.astype(np.uint8)

@@ -15,6 +15,7 @@ import numpy as np
 
 from unet2015.augmentation.samples import SampleTiles, training_tiles
 from unet2015.config import ExperimentConfig, PredictionConfig
+from unet2015.data.axes import slices_may_be_last
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.gray_use import GRAY_QUANTILES, Quantiles, Remark, about_gray, scale_for
 from unet2015.data.isbi2012 import pixel_sha256
@@ -97,9 +98,10 @@ def train(
     augmentation and drop-out. device: 'auto', 'cpu', 'cuda' or 'cuda:1'. workers: threads that
     prepare training tiles (the result does not depend on it). progress: show a bar.
 
-    Warns of images that use only a small part of the gray scale, and of labels that may be meant
-    otherwise (`own_data.label_doubts`). Raises ValueError for images and
-    labels that cannot be trained on, TrainingStopped and others as `training.loop.train`.
+    Warns of arrays whose slices may be last (the first are taken), of images that use only a small
+    part of the gray scale, and of labels that may be meant otherwise (`own_data.label_doubts`).
+    Raises ValueError for images and labels that cannot be trained on, TrainingStopped and others as
+    `training.loop.train`.
 
     >>> from tempfile import TemporaryDirectory
     >>> from unet2015.config import ModelConfig, TrainingConfig
@@ -204,10 +206,10 @@ def predict(
     gray values of black and white in these images, which may be of another type than the
     training's; None: those of the training. progress: print what memory it takes, and show a bar.
 
-    Returns float32 in [0, 1] of the images' shape. Warns of gray values beyond black and white,
-    which are taken as these, and of images in other grays than those of the training, with the
-    value_range that fits. Raises ValueError, before anything is computed, for
-    images of another type without value_range, and for NaN or infinite values.
+    Returns float32 in [0, 1] of the images' shape. Warns of images whose slices may be last, of gray
+    values beyond black and white, which are taken as these, and of images in other grays than those
+    of the training, with the value_range that fits. Raises ValueError, before anything is computed,
+    for images of another type without value_range, and for NaN or infinite values.
 
     >>> from unet2015.config import ModelConfig
     >>> unet, scale = UNet(ModelConfig(width=2, depth=1)).eval(), GrayScale(0, 255, "uint8")
@@ -239,6 +241,9 @@ def _as_arguments(text: str) -> str:
 def _stack(planes: np.ndarray, name: str) -> np.ndarray:
     """(N, H, W) of (H, W) or (N, H, W), as `read_stack` would give it."""
     array = np.asarray(planes)
+    if ways := slices_may_be_last(array.shape):
+        taken = f"np.moveaxis({name}, -1, 0), if the second is meant"
+        warnings.warn(f"{name} of shape {array.shape}: {ways}? {taken}", stacklevel=3)
     if array.ndim not in (2, 3) or not array.size:
         raise ValueError(f"{name} of shape {array.shape}: must be (H, W) or (N, H, W), not empty")
     array = array.reshape(-1, *array.shape[-2:])
