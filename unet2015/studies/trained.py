@@ -206,9 +206,9 @@ def predict(
     gray values of black and white in these images, which may be of another type than the
     training's; None: those of the training. progress: print what memory it takes, and show a bar.
 
-    Returns float32 in [0, 1] of the images' shape. Warns of images whose slices may be last, of gray
-    values beyond black and white, which are taken as these, and of images in other grays than those
-    of the training, with the value_range that fits. Raises ValueError, before anything is computed,
+    Returns float32 in [0, 1] of the images' shape. Warns of images whose slices may be last, of
+    gray values beyond black and white, which are taken as these, and of images in other grays than
+    those of the training, with the value_range that fits. Raises ValueError, before anything is computed,
     for images of another type without value_range, and for NaN or infinite values.
 
     >>> from unet2015.config import ModelConfig
