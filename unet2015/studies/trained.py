@@ -208,8 +208,8 @@ def predict(
 
     Returns float32 in [0, 1] of the images' shape. Warns of images whose slices may be last, of
     gray values beyond black and white, which are taken as these, and of images in other grays than
-    those of the training, with the value_range that fits. Raises ValueError, before anything is computed,
-    for images of another type without value_range, and for NaN or infinite values.
+    those of the training, with the value_range that fits. Raises ValueError, before anything is
+    computed, for images of another type without value_range, and for NaN or infinite values.
 
     >>> from unet2015.config import ModelConfig
     >>> unet, scale = UNet(ModelConfig(width=2, depth=1)).eval(), GrayScale(0, 255, "uint8")
