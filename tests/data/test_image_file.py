@@ -107,8 +107,11 @@ def test_instances_keep_their_ids(tmp_path):
 
 def test_read_instances_refuses_colours_and_fractions(tmp_path):
     for array in (noise(3, 3, 3), np.ones((3, 3), dtype=np.float32) / 2):
-        with pytest.raises(ValueError, match="instances must be whole numbers"):
+        with pytest.raises(ValueError, match=r"a\.tif: .*instance.* whole numbers from 0"):
             read_instances(save(tmp_path / "a.tif", array))
+    tifffile.imwrite(tmp_path / "b.tif", np.full((3, 3), 2**32 - 1, np.uint32))
+    with pytest.raises(ValueError, match=r"b\.tif: slice 0 has the id 4294967295"):
+        read_instances(tmp_path / "b.tif")
 
 
 def test_a_tiff_is_read_as_the_other_formats_are(tmp_path):

@@ -9,13 +9,17 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet2015.data.labels import read_binary_labels, read_instance_labels
+from unet2015.data.labels import binary_labels, read_instance_labels
 from unet2015.data.tiff import read_stack as read_with
 
 
 def read_stack(path: Path, axes: str | None = None, channel: int | None = None) -> np.ndarray:
     """As the commands do, with options named in messages."""
     return read_with(path, axes=axes, channel=channel, option="--")
+
+
+def read_binary_labels(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    return binary_labels(read_stack(path), path, shape)
 
 
 GRAY = {"photometric": "minisblack"}

@@ -1,11 +1,18 @@
 """What the values of a file mean: labels of cells, instances, and gray values."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 
 from unet2015.data.gray_scale import GrayScale, gray_range, scale_gray
-from unet2015.data.labels import instance_labels, read_binary_labels, read_instance_labels
+from unet2015.data.labels import binary_labels, instance_labels, read_instance_labels
+from unet2015.data.tiff import read_stack
+
+
+def read_binary_labels(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    return binary_labels(read_stack(path), path, shape)
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_checkpoints_without_gray_values_or_of_another_network_are_refused(tmp_p
 def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(tmp_path):
     for images, labels, words in (
         (IMAGES, LABELS[:1], "labels of shape"),
-        (IMAGES, CELLS, "labels: slice 0 has the values 0, 1, 2; binary labels"),
+        (IMAGES, CELLS, "slice 0 has the values 0, 1, 2; .* is one cell, label_kind instances;"),
         (IMAGES.astype(np.int32), LABELS, "has no gray range of its own"),
         (IMAGES.astype(np.float32), LABELS, "outside 0 to 1"),
     ):

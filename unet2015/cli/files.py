@@ -39,9 +39,10 @@ class LabelFile:
     """How a label file is read where it does not say it itself."""
 
     label_axes: str | None = None
-    """As --axes, of the label file."""
+    """Sides of the label file where it does not say them, or says them wrongly, a letter each:
+    ZYX, CYX, YXZ (Y, X: height, width; C: channels; any other: slices)."""
     label_channel: int | None = None
-    """As --channel, of the label file."""
+    """The channel to read, from 0, of a label file that has several."""
 
     def stack(self, path: Path, kind: LabelKind = "binary") -> np.ndarray:
         """The (N, H, W) labels in a file, as `read_stack`; of instances indexed colours are ids."""

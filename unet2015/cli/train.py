@@ -14,6 +14,7 @@ from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
+from unet2015.data.gray_use import without_quantiles
 from unet2015.data.labels import LabelReading
 from unet2015.runtime.atomic import writable_folder
 from unet2015.studies.budget import FINISH_S, Budget, Cost, time_steps
@@ -61,10 +62,11 @@ class Train:
         began = time.monotonic()
         self.budget.check()
         self.engine.check()
+        writable_folder(self.output, "--output", make=False)
         stack = self.image_file.read(self.images)
         separate, kind = self.config.weight_map.separate_touching, self.reading.label_kind
         given = self.label_file.read(self.labels, self.reading, stack.shape, separate=separate)
-        stack = stack[given.slices]
+        stack = given.images(stack)
         scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
         try:
             tiles, data = training_data(
@@ -80,7 +82,7 @@ class Train:
             step_s, compile_s = time_steps(self.config, tiles, **self.engine.way())
             return [Cost(step_s, compile_s + FINISH_S)]
 
-        runs = {"experiment": "train", "seed": self.seed, "data": data}
+        runs = {"experiment": "train", "seed": self.seed, "data": without_quantiles(data)}
         config, _ = self.budget.plan(output, runs, self.config, costs, began=began)
         checkpoint = train(
             config,

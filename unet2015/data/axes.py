@@ -114,6 +114,8 @@ def _one_channel(name: object, sides: Sides, layout: Layout) -> Sides:
     shape, axes, option = sides.values.shape, sides.axes, f"{layout.option or ''}channel"
     places = [k for k, letter in enumerate(axes) if letter in CHANNELS]
     several = [k for k in places if shape[k] > 1]
+    if len(several) > 1:
+        raise ValueError(f"{name}: has channels of colours ({sides.named()}); save one per file")
     if layout.channel is None and several:
         count = shape[several[0]]
         others = len(axes) - len(places) > 2 or layout.axes is not None
@@ -129,8 +131,6 @@ def _one_channel(name: object, sides: Sides, layout: Layout) -> Sides:
             f"{name}: {option} {layout.channel}: there are no channels ({sides.named()}); leave "
             f"it out, or say which side they are, {layout.option or ''}axes CYX, say"
         )
-    if layout.channel is not None and len(several) > 1:
-        raise ValueError(f"{name}: has channels of colours ({sides.named()}); save one per file")
     for place in reversed(places):
         count = sides.values.shape[place]
         channel = layout.channel if place in several or not several else 0

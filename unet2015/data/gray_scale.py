@@ -82,7 +82,7 @@ class GrayScale:
     dtype: str
     """The NumPy name of the stack's dtype: the same numbers mean another gray in another dtype."""
     clip: bool = False
-    """Values beyond low and high become 0 and 1; otherwise they are refused."""
+    """Values beyond low and high become 0 and 1 in the training too; otherwise it refuses them."""
 
     def __post_init__(self) -> None:
         gray_range(self.dtype, (self.low, self.high))

@@ -39,6 +39,14 @@ def gray_quantiles(stack: np.ndarray) -> dict[str, float]:
     return {f"{percent:g}": float(v) for percent, v in zip(QUANTILES, values, strict=True)}
 
 
+def without_quantiles(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its data but for them, which runs of earlier versions lack.
+
+    Hashes tell the images; a last bit of a quantile tells nothing.
+    """
+    return {key: value for key, value in data.items() if key != GRAY_QUANTILES}
+
+
 def about_gray(scale: GrayScale, stack: np.ndarray) -> dict[str, Any]:
     """What a checkpoint keeps of the gray values of the images that are trained on."""
     return {"gray_scale": scale.as_dict(), GRAY_QUANTILES: gray_quantiles(stack)}

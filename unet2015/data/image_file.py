@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from unet2015.data.labels import instance_labels
 from unet2015.data.tiff import read_sides
-from unet2015.data.tiff_pages import TURNED, Palette
+from unet2015.data.tiff_pages import TURNED, UPRIGHT, Palette
 
 COPY_AGAIN = "the file is truncated, damaged or no image; copy or download it again"
 SHOWN_VALUES = 5
@@ -70,12 +71,12 @@ def read_instances(path: str | Path) -> np.ndarray:
     ValueError naming the file if it is damaged, coloured, or has negative or fractional ids.
     """
     pixels, mode = _read(Path(path), "indices")
-    if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0:
+    if pixels.ndim != 2:
         raise ValueError(
             f"{path}: is an image of mode {mode}; instances must be whole numbers from 0 "
             "(background) in a gray or palette image"
         )
-    return pixels.astype(np.int32)
+    return instance_labels(pixels[None], path)[0]
 
 
 def distinct(ids: np.ndarray) -> np.ndarray:
@@ -120,7 +121,7 @@ def _read_other(path: Path, palette: Palette) -> tuple[np.ndarray, str]:
             # Pillow gives 16 bits a channel as 8, without a word; the list ends with the loading
             deep = mode in ("RGB", "RGBA", "LA") and any("16" in str(t[3]) for t in image.tile)
             turned = image.getexif().get(_ORIENTATION, 1)
-            known = frames == 1 and turned in (0, 1) and mode in _MODES and not deep
+            known = frames == 1 and mode in _MODES and not deep
             if known and mode == "P" and palette == "colours":
                 image = image.convert("RGBA")  # not RGB: Pillow warns of transparent colours
             pixels = np.array(image) if known else np.empty((0, 0))
@@ -128,7 +129,7 @@ def _read_other(path: Path, palette: Palette) -> tuple[np.ndarray, str]:
         raise ValueError(f"{path}: cannot be read ({error}); {COPY_AGAIN}") from error
     if frames > 1:
         raise ValueError(f"{path}: has {frames} images; must be one per file")
-    if turned not in (0, 1):
+    if turned not in UPRIGHT:
         raise ValueError(f"{path}: {TURNED.format(turned)}")
     if not known:
         kind = f"{mode} with 16 bits a channel" if deep else mode

@@ -30,6 +30,10 @@ class Annotation:
     slices: np.ndarray
     """Which n of the stack's slices these are, from 0; the others are left out."""
 
+    def images(self, stack: np.ndarray) -> np.ndarray:
+        """Those slices of the (N, H, W) images."""
+        return stack[self.slices] if len(self.slices) < len(stack) else stack
+
 
 @dataclass(frozen=True)
 class LabelReading:
@@ -66,10 +70,12 @@ class LabelReading:
                 raise ValueError(f"{name}: has no slice with a cell, so that none is left")
         read = binary_labels if self.label_kind == "binary" else instance_labels
         try:
-            labels = read(stack, name)[slices]
+            labels = read(stack, name)
         except WrongValues as error:
             raise WrongValues(f"{error}{_otherwise(self.label_kind, stack)}") from error
-        return Annotation(labels, None if ignore is None else ignore[slices], slices)
+        if len(slices) < len(stack):
+            labels, ignore = labels[slices], None if ignore is None else ignore[slices]
+        return Annotation(labels, ignore, slices)
 
     def _without_ignored(
         self, stack: np.ndarray, name: str | Path
@@ -110,21 +116,14 @@ def looks_compressed(values: np.ndarray) -> bool:
     return len(values) > 2 and bool(highest >= 20 and around.all())
 
 
-def read_binary_labels(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:
-    """The segmentation of an EM stack, (N, H, W) uint8: 0 = membrane, 1 = cell (paper §4).
-
-    The file holds two values, 0 and one other above it: {0, 1} or {0, 255}, say. shape: that of
-    the image stack, which the labels must have. Raises ValueError naming the file, the slice and
-    the values for labels that are not binary or of one class only, and for another shape;
-    otherwise as `read_stack`.
-    """
-    return binary_labels(read_stack(path), path, shape)
-
-
 def binary_labels(
     stack: np.ndarray, name: str | Path, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """`read_binary_labels` of an (N, H, W) array; `name` is what its messages begin with.
+    """The segmentation of an EM stack, (N, H, W) uint8: 0 = membrane, 1 = cell (paper §4).
+
+    stack: two values, 0 and one other above it: {0, 1} or {0, 255}, say. name: what messages begin
+    with. shape: that of the image stack, which the labels must have. Raises ValueError naming the
+    slice and the values for labels that are not binary or of one class only, and for another shape.
 
     >>> binary_labels(np.array([[[0, 255]]]), "labels").tolist()
     [[[0, 1]]]

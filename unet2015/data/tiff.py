@@ -14,13 +14,14 @@ import numpy as np
 import tifffile
 
 from unet2015.data.axes import Layout, Sides, slices_of
-from unet2015.data.tiff_axes import UNKNOWN, readings
+from unet2015.data.tiff_axes import named, readings
 from unet2015.data.tiff_pages import (
     SHORT_OF_THE_FILE,
     Palette,
     Refused,
     count_pages,
     images_of,
+    table_step,
     values_of,
 )
 from unet2015.runtime.atomic import write_atomically
@@ -135,10 +136,7 @@ def _read(
     images = images_of(path, tiff, pages)
     if len(images) == 1 and tiff.series[0].size > images[0].size:
         return [_behind_one_page(path, tiff)]
-    first = values_of(path, images[0], palette, imagej=tiff.is_imagej)
-    stack = np.empty((len(images), *first.shape), first.dtype.newbyteorder("="))
-    for index, page in enumerate(images):
-        stack[index] = values_of(path, page, palette, imagej=tiff.is_imagej) if index else first
+    stack = _stacked(path, images, palette, imagej=tiff.is_imagej)
     _check_announced(path, tiff, images[0].shape, len(images))
     try:
         return readings(tiff, images, stack, heed=layout.axes is None)
@@ -151,12 +149,32 @@ def _read(
         ) from error
 
 
+def _stacked(
+    path: Path, images: list[tifffile.TiffPage], palette: Palette, *, imagej: bool
+) -> np.ndarray:
+    """The values of all pages, (pages, …), of which no more than one is in memory twice."""
+    step = table_step(images)
+    stack = np.empty(0)
+    for index, page in enumerate(images):
+        values = values_of(path, page, palette, step=step, imagej=imagej)
+        if index == 0:
+            stack = np.empty((len(images), *values.shape), values.dtype.newbyteorder("="))
+        if values.shape != stack.shape[1:] or values.dtype.newbyteorder("=") != stack.dtype:
+            raise Refused(
+                f"{path}: page {index} has indexed colours of {values.dtype} and others have "
+                f"{stack.dtype}; all slices of a stack must have one dtype"
+            )
+        stack[index] = values
+    return stack
+
+
 def _behind_one_page(path: Path, tiff: tifffile.TiffFile) -> Sides:
     """The images of a file with one directory, all behind the first (ImageJ, for large stacks)."""
     series = tiff.series[0]
     page = tiff.pages.first.aspage()
     _check_announced(path, tiff, page.shape, series.size // page.size)
-    return Sides(series.asarray(), series.axes, stated=not set(series.axes) & set(UNKNOWN))
+    axes = named(series.axes)
+    return Sides(series.asarray(), axes, stated=axes == series.axes)
 
 
 def _check_announced(

@@ -1,6 +1,5 @@
 """What the sides of a TIFF's pixels are, by the metadata of OME, ImageJ, tifffile, microscopes."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from unet2015.data.axes import Sides
+from unet2015.data.axes import CHANNELS, Sides
 
 UNKNOWN = "IQ"
 """Letters of tifffile for sides of which nothing is known."""
@@ -39,9 +38,18 @@ def readings(
     if said is None:
         return [plain]
     axes, shape = said
-    names = iter("UVWTZ"[-len(axes) + 2 :])
-    letters = "".join(next(names) if letter in UNKNOWN else letter for letter in axes)
+    letters = named(axes)
     return [Sides(pages.reshape(shape), letters, stated=letters == axes), plain]
+
+
+def named(axes: str) -> str:
+    """Tifffile's axes with letters of their own for sides of which nothing is known.
+
+    >>> named("TZCYX"), named("QQYX"), named("TQYX")
+    ('TZCYX', 'TZYX', 'TZYX')
+    """
+    free = (letter for letter in "ZTVUWABDEFGHJKLMNOPR" if letter not in axes)
+    return "".join(next(free) if letter in UNKNOWN else letter for letter in axes[::-1])[::-1]
 
 
 def _described(
@@ -52,12 +60,12 @@ def _described(
 ) -> tuple[str, tuple[int, ...]] | None:
     """Axes and shape as the file's metadata have them; None where there are none."""
     text, page = images[0].description, pages.shape[1:]
-    if "<OME" in text[:2000]:
+    if re.search(r"<(\w+:)?OME[\s>]", text):
         said = _ome(text, len(images))
     elif tiff.imagej_metadata:
         said = _imagej(tiff.imagej_metadata, len(images))
-    elif text.startswith('{"shape":'):
-        return _shaped(json.loads(text), pages.size, gray="S" not in page_axes)
+    elif tiff.shaped_metadata:
+        return _shaped(tiff.shaped_metadata, pages.size, gray="S" not in page_axes)
     elif images[0].software.startswith("SI."):
         said = _scanimage(images[0].software, len(images))
     else:
@@ -78,27 +86,43 @@ def _of_microscope(
     return series.axes, series.shape
 
 
-def _scanimage(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
+def _scanimage(text: str, images: int) -> tuple[str, tuple[int, ...]]:
     """A page for each saved channel in turn: 'SI.hChannels.channelSave = [1;2]'."""
     saved = re.search(r"^SI\.hChannels\.channelSave = \[([\d; ,]+)\]", text, re.MULTILINE)
     channels = len(re.findall(r"\d+", saved[1])) if saved else 1
-    return None if images % channels else ("TC", (images // channels, channels))
+    if images % channels:
+        raise ValueError(_unfit("ScanImage", f"{channels} channels", images))
+    return "TC", (images // channels, channels)
 
 
 def _imagej(said: dict[str, Any], images: int) -> tuple[str, tuple[int, ...]] | None:
-    """Axes and sizes of a hyperstack's planes; None where they are not those of the file."""
+    """Axes and sizes of a hyperstack's planes; None where only their number is said."""
     sizes = tuple(int(said.get(key, 1)) for key in ("frames", "slices", "channels"))
-    return ("TZC", sizes) if math.prod(sizes) == images else None
-
-
-def _shaped(said: dict[str, Any], size: int, *, gray: bool) -> tuple[str, tuple[int, ...]] | None:
-    """What tifffile's JSON says of all pixels of the file."""
-    shape, axes = tuple(map(int, said["shape"])), str(said.get("axes", ""))
-    if math.prod(shape) != size:
+    if math.prod(sizes) == 1:
         return None
-    if len(axes) != len(shape):
-        return ("I" * (len(shape) - 2) + "YX", shape) if len(shape) > 3 and gray else None
-    return axes, shape
+    if math.prod(sizes) != images:
+        raise ValueError(_unfit("ImageJ", f"{math.prod(sizes)} planes", images))
+    return "TZC", sizes
+
+
+def _shaped(
+    said: tuple[dict[str, Any], ...], size: int, *, gray: bool
+) -> tuple[str, tuple[int, ...]] | None:
+    """What tifffile's JSON says of all pixels of the file, which may have several descriptions."""
+    shapes = [tuple(map(int, each["shape"])) for each in said if "shape" in each]
+    axes = [str(each.get("axes", "")) for each in said]
+    if len(shapes) == 1 and math.prod(shapes[0]) == size:
+        if len(axes[0]) == len(shapes[0]):
+            return axes[0], shapes[0]
+        several = len(shapes[0]) > 3 and gray
+        return ("I" * (len(shapes[0]) - 2) + "YX", shapes[0]) if several else None
+    if gray and (any(len(shape) > 3 for shape in shapes) or set("".join(axes)) & set(CHANNELS)):
+        raise ValueError(f"it holds {len(shapes)} arrays, must be one stack (tifffile's metadata)")
+    return None
+
+
+def _unfit(whose: str, what: str, images: int) -> str:
+    return f"its {whose} metadata describe {what}, but it has {images} pages"
 
 
 def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
@@ -121,10 +145,8 @@ def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
     if math.prod(shape) != images:
         if images == 1:
             return None
-        raise ValueError(
-            f"its OME metadata describe {math.prod(shape)} planes, but it has {images} pages; the "
-            "others are lost or in other files"
-        )
+        planes = _unfit("OME", f"{math.prod(shape)} planes", images)
+        raise ValueError(f"{planes}; the others are lost or in other files")
     if any(page != np.ravel_multi_index(place, shape, mode="clip") for page, place in places):
         raise ValueError("its pages stand in another order than its OME metadata say")
     return axes, shape

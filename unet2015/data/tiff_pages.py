@@ -1,6 +1,7 @@
 """The pages of a TIFF file: how many there are, and what may not be taken for a gray image."""
 
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -10,6 +11,8 @@ from tifffile import PHOTOMETRIC
 
 SHORT_OF_THE_FILE = "the file is truncated or damaged; copy or download it again"
 AS_GRAY = "save it as gray (ImageJ: Image > Type > 8-bit)"
+UPRIGHT = (0, 1)
+"""Values of the orientation tag in TIFF and EXIF for an image as it stands; 0: not said."""
 TURNED = (
     "is stored turned or mirrored (orientation {}), which some programs heed and others do not; "
     "open it in one that shows it upright and save it again"
@@ -52,7 +55,7 @@ def _check_page(path: Path, page: tifffile.TiffPage, tiff: tifffile.TiffFile) ->
     name = f"{path}: page {page.index}"
     if page.is_mask:
         raise Refused(f"{name} is a transparency mask of another page; {AS_GRAY}")
-    if (turned := page.tags.valueof("Orientation", 1)) != 1:
+    if (turned := page.tags.valueof("Orientation", 1)) not in UPRIGHT:
         raise Refused(f"{name} {TURNED.format(int(turned))}")
     if page.dtype is None or page.dtype.kind not in "buif":
         raise Refused(
@@ -90,11 +93,24 @@ def _check_pixels(path: Path, page: tifffile.TiffPage, size: int) -> None:
         )
 
 
-def values_of(path: Path, page: tifffile.TiffPage, palette: Palette, *, imagej: bool) -> np.ndarray:
+def table_step(images: Iterable[tifffile.TiffPage]) -> int:
+    """What the 16-bit tables of indexed colours count one of 8 bits as; 0: they have 16 bits."""
+    indexed = [page for page in images if page.photometric == PHOTOMETRIC.PALETTE]
+    tables = [np.asarray(page.colormap) for page in indexed]
+    for step in (1, 257, 256):  # unscaled, as most programs scale 8 bits to 16, as some do
+        if all(table.max() <= 255 * step and not (table % step).any() for table in tables):
+            return step
+    return 0
+
+
+def values_of(
+    path: Path, page: tifffile.TiffPage, palette: Palette, *, step: int, imagej: bool
+) -> np.ndarray:
     """The values of a page; for one of indexed colours as `palette` says.
 
     'gray': the gray values of its table (ImageJ's, only a way to display values, must change none);
     colours raise Refused. 'indices': the places in the table. 'colours': (H, W, 3) from the table.
+    step: `table_step` of all pages.
     """
     values = page.asarray()
     if page.photometric != PHOTOMETRIC.PALETTE or palette == "indices":
@@ -102,12 +118,10 @@ def values_of(path: Path, page: tifffile.TiffPage, palette: Palette, *, imagej: 
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)  # places, no mask of them
     table = np.asarray(page.colormap)
+    if step:
+        table = (table // step).astype(np.uint8)
     used = np.unique(values)
     colours = table[:, used]
-    for step in (1, 257, 256):  # 8 bits in a table of 16: unscaled, as most programs do, as some
-        if colours.max() <= 255 * step and not (colours % step).any():
-            table = (table // step).astype(np.uint8)
-            break
     if palette == "colours":
         return np.moveaxis(table[:, values], 0, -1)
     if (colours != colours[0]).any() or (imagej and (table[0][used] != used).any()):

@@ -80,8 +80,10 @@ def _cannot_write(path: str | Path, error: OSError) -> OSError:
     return refused
 
 
-def writable_folder(folder: Path, option: str) -> Path:
+def writable_folder(folder: Path, option: str, *, make: bool = True) -> Path:
     """`folder`, made where it is missing; ValueError naming `option` if it cannot be written to.
+
+    make: otherwise a missing one is not made, only that it can be is found out.
 
     Nor may its name be other bytes than UTF-8: safetensors would not read a checkpoint there.
     """
@@ -97,8 +99,9 @@ def writable_folder(folder: Path, option: str) -> Path:
         if file is not None:
             what = "is a file" if file == folder else f"{file} is a file"
             raise ValueError(f"{option} {folder}: {what}; a folder is needed, give another one")
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_something(folder)
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        _write_something(_nearest_folder(folder / "file"))
     except OSError as error:
         raise _refused(folder, option, error) from error
     return folder
@@ -142,7 +145,8 @@ def room_for(size: int, path: Path, option: str) -> None:
 
 def _nearest_folder(path: Path) -> Path:
     """The folder of a file, or the one in which its missing folders would be made."""
-    return next(folder for folder in path.absolute().parents if folder.exists())
+    target = Path(os.path.realpath(path))  # as `write_atomically` follows links
+    return next(folder for folder in target.parents if folder.exists())
 
 
 def _write_something(folder: Path, size: int = 0) -> None:

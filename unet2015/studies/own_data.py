@@ -107,5 +107,5 @@ def _doubts_of_instances(given: Annotation, *, separate: bool) -> Iterator[str]:
     if lost:
         yield (
             f"{lost} of {ids} cells are lost in the ridges that separate touching ones, where the "
-            "network is taught background; without separate-touching they are kept"
+            "network is taught background; the setting separate_touching, off, keeps them"
         )

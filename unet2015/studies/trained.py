@@ -7,6 +7,8 @@ images of a prediction are compared with those of the training (`data.gray_use`)
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -115,14 +117,18 @@ def train(
     """
     place = resolve_device(device)
     images, labels = _stack(images, "images"), _stack(labels, "labels")
-    reading = LabelReading(label_kind, ignore_label, skip_empty)
-    given = reading.of(labels, "labels", images.shape)
-    for doubt in label_doubts(given, label_kind, separate=config.weight_map.separate_touching):
-        warnings.warn(f"labels: {_as_arguments(doubt)}", stacklevel=2)
-    images = images[given.slices]
-    scale = GrayScale.of(images, value_range, config.training.gray_values)
+    with _arguments_named():
+        given = LabelReading(label_kind, ignore_label, skip_empty).of(
+            labels, "labels", images.shape
+        )
+        images = given.images(images)
+        scale = GrayScale.of(images, value_range, config.training.gray_values)
+    separate = config.weight_map.separate_touching
+    doubts = [f"labels: {doubt}" for doubt in label_doubts(given, label_kind, separate=separate)]
     if little := scale.little_used(images):
-        warnings.warn(f"images have {_as_arguments(little)}", stacklevel=2)
+        doubts.append(f"images have {little}")
+    for doubt in doubts:
+        warnings.warn(_as_arguments(doubt), stacklevel=2)
     tiles, data = training_data(images, given, scale, config, label_kind=label_kind, seed=seed)
     checkpoint = loop.train(
         *(config, tiles, Path(folder)),
@@ -219,10 +225,11 @@ def predict(
     >>> predict(untrained, np.zeros((30, 41)))
     Traceback (most recent call last):
     ValueError: stack has dtype float64, but the gray scale (0 to 255) was made for uint8; give \
-its own black and white with --value-range 0 1, if that is its range
+its own black and white with value_range 0 1, if that is its range
     """
     stack = _stack(images, "images")
-    scale, remarks = network.scale_for(stack, value_range)
+    with _arguments_named():
+        scale, remarks = network.scale_for(stack, value_range)
     for _, text in remarks:
         warnings.warn(f"images: {_as_arguments(text)}", stacklevel=2)
     settings = config or network.config.prediction
@@ -236,6 +243,15 @@ def _as_arguments(text: str) -> str:
     'skip_empty leaves them out'
     """
     return re.sub(r"--([a-z][a-z-]+)", lambda found: found[1].replace("-", "_"), text)
+
+
+@contextmanager
+def _arguments_named() -> Iterator[None]:
+    """Let what is refused be told with the arguments of `train` and `predict`."""
+    try:
+        yield
+    except ValueError as error:
+        raise type(error)(_as_arguments(str(error))) from error
 
 
 def _stack(planes: np.ndarray, name: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from unet2015.config import ExperimentConfig, config_hash, differences
-from unet2015.data.gray_use import GRAY_QUANTILES
+from unet2015.data.gray_use import without_quantiles
 from unet2015.training.checkpoint import (
     CURRENT,
     PREVIOUS,
@@ -69,10 +69,5 @@ def _same_run(
             f"{folder} holds a run of {before} process(es), not {now}, and their number decides "
             f"the samples of a step: start {before} to continue it (torchrun), or {remedy}"
         )
-    # of the same images by their hashes; runs that began before quantiles were kept have none
-    if _without_quantiles(found.data) != _without_quantiles(data):
+    if without_quantiles(found.data) != without_quantiles(data):
         raise ValueError(f"{folder} holds a run on other data ({found.data}): {remedy}")
-
-
-def _without_quantiles(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key != GRAY_QUANTILES}
