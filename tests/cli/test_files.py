@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from skimage.measure import label
 
 from tests.commands import TINY, run
 from tests.tiny import same_weights
@@ -160,6 +161,46 @@ def test_slices_without_a_cell_are_warned_of_or_left_out(files, capsys):
     assert same_weights(load_checkpoint(files / "b"), load_checkpoint(files / "c"))
 
 
+def test_indexed_colours_are_instances_for_every_command(files, capsys):
+    table = np.random.default_rng(1).integers(0, 65536, (3, 256)).astype(np.uint16)
+    ids = np.stack([label(plane, connectivity=1) for plane in LABELS]).astype(np.uint8)
+    tifffile.imwrite(files / "colours.tif", ids, photometric="palette", colormap=table)
+    write_stack(files / "ids.tif", ids)
+    for name in ("colours", "ids"):
+        options = ("--label-kind", "instances", "--output", files / f"w-{name}.tif")
+        assert run("-m", "unet2015", "weight-map", files / f"{name}.tif", *options) == 0
+    assert (files / "w-colours.tif").read_bytes() == (files / "w-ids.tif").read_bytes()
+    assert run("-m", "unet2015", "weight-map", files / "colours.tif", *options[2:]) == 2
+    assert "page 0 has indexed colours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "weight-map"])
+def test_cells_that_are_lost_are_told_only_where_cells_are_separated(files, capsys, command):
+    lines = np.zeros(LABELS.shape, np.uint16)
+    lines[:, 5:12, 3:60] = np.arange(5, 12)[:, None]
+    write_stack(files / "lines.tif", lines)
+    for separate in (True, False):
+        options = ("--label-kind", "instances", *([] if separate else [NOT_SEPARATED[command]]))
+        if command == "train":
+            assert train(files, "images.tif", "lines.tif", f"run-{separate}", *options) == 0
+        else:
+            where = (files / "lines.tif", "--output", files / "w.tif")
+            assert run("-m", "unet2015", "weight-map", *where, *options) == 0
+        assert ("12 of 14 cells are lost" in capsys.readouterr().err) == separate
+
+
+NOT_SEPARATED = {
+    "train": "--weight-map.no-separate-touching",
+    "weight-map": "--no-separate-touching",
+}
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(files, capsys):
+    (files / "file").write_text("")
+    assert train(files, "none.tif", "none.tif", "file/run") == 2
+    assert f"--output {files / 'file/run'}: {files / 'file'} is a file" in capsys.readouterr().err
+
+
 def test_a_mask_that_is_trained_as_instances_is_warned_of(files, capsys):
     assert train(files, "images.tif", "labels.tif", "run", "--label-kind", "instances") == 0
     assert "look like a mask or classes: --label-kind binary" in capsys.readouterr().err
@@ -183,8 +224,9 @@ BAD: dict[str, tuple[np.ndarray, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("command", ["train", "labels", "predict", "evaluate", "weight-map"])
-def test_no_message_names_an_option_that_the_command_lacks(files, capsys, command):
+def test_no_message_names_an_option_that_the_command_lacks(files, capsys, monkeypatch, command):
     """Whatever is wrong with a file, what is told to do about it can be typed."""
+    monkeypatch.setenv("COLUMNS", "300")
     assert train(files, "images.tif", "labels.tif", "run") == 0
     typed = {
         "train": ("train", "--images", "{}", "--labels", files / "labels.tif", "--output"),
@@ -195,7 +237,9 @@ def test_no_message_names_an_option_that_the_command_lacks(files, capsys, comman
     }[command]
     with pytest.raises(SystemExit):
         parse([str(typed[0]), "--help-all"])
-    known = set(re.findall(r"--[a-z][\w.-]*", re.sub(r"\s*│\s*│\s*", "", capsys.readouterr().out)))
+    # what the help's lines begin with
+    column = re.findall(r"^│[ *]*(?:[A-Z]+ )?((?:--[\w.-]+ ?)+)", capsys.readouterr().out, re.M)
+    known = set(" ".join(column).split())
     for name, (stack, options) in BAD.items():
         path = files / "bad.tif"
         tifffile.imwrite(path, stack, **options)

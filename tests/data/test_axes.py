@@ -52,8 +52,20 @@ def test_a_channel_of_what_has_none_is_refused():
 
 def test_colours_in_each_of_several_channels_are_refused():
     readings = [Sides(np.zeros((2, 4, 5, 3)), "CYXS", stated=True)]
-    with pytest.raises(ValueError, match="channels of colours"):
-        slices_of("x.tif", readings, Layout(channel=1))
+    for channel in (None, 1):
+        with pytest.raises(ValueError, match="channels of colours"):
+            slices_of("x.tif", readings, Layout(channel=channel, option="--"))
+    assert slices_of("x.tif", readings, Layout("ZYXC", channel=1)).shape == (2, 4, 5)
+
+
+def test_a_channel_is_that_of_the_side_that_has_several():
+    colours = np.arange(12).reshape(1, 2, 2, 3)
+    read = slices_of("x.tif", [Sides(colours, "CYXS", stated=True)], Layout(channel=2))
+    np.testing.assert_array_equal(read, [colours[0, ..., 2]])
+    only = [Sides(colours[..., :1], "CYXS", stated=True)]
+    np.testing.assert_array_equal(slices_of("x.tif", only, Layout(channel=0)), [colours[0, ..., 0]])
+    with pytest.raises(ValueError, match=r"there are 1 channels; must be 0 … 0"):
+        slices_of("x.tif", only, Layout(channel=1))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from unet2015.data.labels import binary_labels, read_instance_labels
 from unet2015.data.tiff import read_stack as read_with
+from unet2015.data.tiff_axes import readings
 
 
 def read_stack(path: Path, axes: str | None = None, channel: int | None = None) -> np.ndarray:
@@ -90,14 +93,47 @@ def test_a_mask_of_indexed_white_and_black_is_no_inverted_one(tmp_path):
 
 @pytest.mark.parametrize("bits", [1, 4])
 def test_tables_of_few_colours(tmp_path, bits):
-    """As Pillow writes masks and figures: 1 and 4 bits a pixel."""
+    """As programs write masks and figures: 1 and 4 bits a pixel."""
+    if bits == 4:
+        pytest.importorskip("imagecodecs", reason="4 bits need imagecodecs")
     ids = ramp(20, 24) % 2**bits
-    image = Image.fromarray(ids).convert("P")
-    grays = [255 - 3 * k for k in range(16)]
-    image.putpalette([value for gray in grays for value in (gray,) * 3])
-    image.save(tmp_path / "x.tif", bits=bits)
-    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif")[0], np.array(grays)[ids])
+    grays = 255 - 3 * np.arange(2**bits)
+    options = {"photometric": "palette", "colormap": colormap(grays * 257), "bitspersample": bits}
+    tifffile.imwrite(tmp_path / "x.tif", ids.astype(bool) if bits == 1 else ids, **options)
+    with tifffile.TiffFile(tmp_path / "x.tif") as tiff:
+        assert tiff.pages.first.bitspersample == bits
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif")[0], grays[ids])
     np.testing.assert_array_equal(read_instance_labels(tmp_path / "x.tif")[0], ids)
+
+
+def test_tables_of_all_pages_are_of_one_scale(tmp_path):
+    """A page of black and white only does not make 8 bits of the others' 16."""
+    table, stack = np.arange(256) * 200 + 7, ramp(2, 20, 30)
+    table[0], table[255] = 0, 65535
+    stack[0] = np.where(stack[0] > 90, 255, 0)
+    indexed = {"photometric": "palette", "colormap": colormap(table)}
+    read = read_stack(pages(tmp_path / "x.tif", stack, indexed))
+    np.testing.assert_array_equal(read, table[stack])
+    mixed = pages(tmp_path / "y.tif", stack, indexed, {})
+    with pytest.raises(ValueError, match=r"y\.tif: page 1 has .* uint8 and others have uint16"):
+        read_stack(mixed)
+
+
+def test_indexed_colours_with_an_alpha_channel_are_refused(tmp_path):
+    options = {"extrasamples": ["unassalpha"], **GRAY}
+    tifffile.imwrite(tmp_path / "x.tif", ramp(20, 30, 2), **options)
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+b") as tiff:
+        tiff.pages.first.tags["PhotometricInterpretation"].overwrite(3)
+    with pytest.raises(ValueError, match="page 0 has values of the kind PALETTE"):
+        read_stack(tmp_path / "x.tif")
+
+
+def test_a_gels_coded_gray_values_are_refused(tmp_path):
+    """Molecular Dynamics' scanners store square roots, say; MDFileTag is theirs."""
+    options = {"extratags": [(33445, "I", 1, 2, True)], "metadata": None, **GRAY}
+    tifffile.imwrite(tmp_path / "x.tif", ramp(20, 30), **options)
+    with pytest.raises(ValueError, match="gray values in Molecular Dynamics' code"):
+        read_stack(tmp_path / "x.tif")
 
 
 def test_indexed_colours_are_instances_or_nothing(tmp_path):
@@ -122,11 +158,11 @@ def test_imagejs_look_up_table_changes_no_value(tmp_path):
         imagej(np.arange(256)[::-1] * 257)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", range(9))
 def test_turned_images_are_refused(tmp_path, orientation):
     stack = ramp(3, 20, 30)
     path = pages(tmp_path / "x.tif", stack, {"extratags": [(274, "H", 1, orientation, True)]})
-    if orientation == 1:
+    if orientation <= 1:  # 0: not said
         np.testing.assert_array_equal(read_stack(path), stack)
         return
     message = rf"x\.tif: page 0 is stored turned or mirrored \(orientation {orientation}\)"
@@ -296,6 +332,95 @@ def test_ome_metadata_are_heeded_as_they_stand(tmp_path):
         with pytest.raises(ValueError, match=rf"x\.ome\.tif: its .*{words}.* --axes ZYX reads its"):
             read_stack(ome(path, change))
         assert read_stack(path, "ZYX")[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("root", ["<OME ", "<!-- " + "x" * 3000 + " --><OME "])
+def test_ome_metadata_are_found_behind_whatever_stands_before_them(tmp_path, root):
+    path = ome(tmp_path / "x.ome.tif", lambda text: text.replace("<OME ", root))
+    assert read_stack(path, channel=1)[:, 0, 0].tolist() == [3, 4, 5]
+
+
+def test_ome_metadata_with_a_prefix_are_found(tmp_path):
+    def prefixed(text: str) -> str:
+        return re.sub(r"(</?)(?=[A-Z])", r"\1ome:", text).replace("xmlns=", "xmlns:ome=")
+
+    path = ome(tmp_path / "x.ome.tif", prefixed)
+    assert read_stack(path, channel=1)[:, 0, 0].tolist() == [3, 4, 5]
+
+
+def test_the_samples_of_a_colour_are_no_channels_of_ome(tmp_path):
+    stack = ramp(4, 20, 30, 3)
+    options = {"photometric": "rgb", "metadata": {"axes": "ZYXS"}, "ome": True}
+    tifffile.imwrite(tmp_path / "x.tif", stack, **options)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", channel=2), stack[..., 2])
+
+
+UNFIT = {
+    "ImageJ": ({"description": "ImageJ=1.53t\nimages=7\nchannels=2\nslices=3\n"}, "6 planes"),
+    "ScanImage": ({"software": "SI.hChannels.channelSave = [1;2]"}, "2 channels"),
+}
+
+
+@pytest.mark.parametrize(("options", "what"), UNFIT.values(), ids=UNFIT)
+def test_metadata_that_do_not_fit_the_pages_are_refused(tmp_path, options, what):
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        for image in ramp(7, 20, 30):
+            tiff.write(image, metadata=None, contiguous=False, **(GRAY | options))
+    with pytest.raises(ValueError, match=rf"metadata describe {what}, but it has 7 pages; --axes"):
+        read_stack(tmp_path / "x.tif")
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", "ZYX"), ramp(7, 20, 30))
+
+
+def test_several_arrays_of_more_than_slices_are_refused(tmp_path):
+    for metadata in ({"axes": "CYX"}, {}):
+        stack = ramp(3, 20, 30) if metadata else ramp(2, 3, 20, 30)
+        with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+            for part in (stack, stack[..., :19, :]):
+                tiff.write(part, metadata=metadata, **GRAY)
+        with pytest.raises(ValueError, match=r"pages of .*20, 30.* and |holds 2 arrays"):
+            read_stack(tmp_path / "x.tif")
+        with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+            for _ in range(2):
+                tiff.write(stack, metadata=metadata, contiguous=False, **GRAY)
+        with pytest.raises(ValueError, match="holds 2 arrays, must be one stack"):
+            read_stack(tmp_path / "x.tif")
+        both = np.concatenate([stack, stack]).reshape(-1, 20, 30)
+        np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", "ZYX"), both)
+
+
+def test_slices_behind_one_directory_may_be_last_too(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", ramp(64, 64, 10), metadata={"truncate": True}, **GRAY)
+    with pytest.raises(ValueError, match="Say which: --axes ZYX or --axes YXZ"):
+        read_stack(tmp_path / "x.tif")
+    tifffile.imwrite(tmp_path / "x.tif", FIVE[0], metadata={"truncate": True}, **GRAY)
+    with pytest.raises(ValueError, match="--axes TZYX reads all of them"):
+        read_stack(tmp_path / "x.tif")
+    assert read_stack(tmp_path / "x.tif", "TZYX").shape == (8, 20, 30)
+
+
+def test_a_microscopes_series_counts_if_it_is_all_pages_in_their_order():
+    """As tifffile gives those of FluoView, LSM and MetaMorph, which it cannot write."""
+
+    def described(order: list[int], shape: tuple[int, ...], kind: str = "fluoview"):
+        series = SimpleNamespace(
+            kind=kind,
+            axes="ZCYX",
+            shape=shape,
+            size=int(np.prod(shape)),
+            pages=[SimpleNamespace(index=place) for place in order],
+        )
+        images: Any = [
+            SimpleNamespace(index=k, axes="YX", shape=(2, 3), description="", software="")
+            for k in range(6)
+        ]
+        tiff: Any = SimpleNamespace(imagej_metadata=None, shaped_metadata=None, series=[series])
+        return readings(tiff, images, np.zeros((6, 2, 3)))[0]
+
+    assert described([0, 1, 2, 3, 4, 5], (3, 2, 2, 3)).axes == "ZCYX"
+    assert described([0, 1, 2, 3, 4, 5], (2, 2, 2, 3)).axes == "IYX"
+    assert described([0, 1, 2, 3, 4, 5], (3, 2, 2, 3), "generic").axes == "IYX"
+    with pytest.raises(ValueError, match="another order than its fluoview metadata say"):
+        described([0, 2, 1, 3, 4, 5], (3, 2, 2, 3))
 
 
 def test_one_plane_of_a_set_of_files_is_read_as_it_is(tmp_path):

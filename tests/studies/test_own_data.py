@@ -107,3 +107,25 @@ def test_what_was_read_is_told_in_a_line():
     binary = Annotation(MASK.astype(np.uint8), None, np.arange(2))
     count = sum(ndimage.label(plane)[1] for plane in MASK)
     assert f", {count} cells" in labels_in_words("y.tif", binary, "binary", 2)
+
+
+def test_slices_are_named_as_they_stand_in_the_file():
+    stack = np.concatenate([IDS[:1] * 0, IDS])
+    stack[2, 0, 0] = 77
+    (said,) = doubts(stack, skip_empty=True)
+    assert "slice 2: id 77 has 1" in said
+    partial = np.concatenate([IDS[:1] * 0, IDS, IDS[:1] * 0])
+    partial[0] = -1
+    (said,) = doubts(partial, ignore_label=-1)
+    assert said.startswith("no cell in slice(s) 3: learnt")
+
+
+def test_a_fibre_that_steps_over_corners_is_one_piece_and_few_cells_may_leave_the_plane():
+    fibres = np.zeros((1, 40, 40), np.int32)
+    for k in range(10):
+        places = np.arange(25)
+        fibres[0, places, places + k] = k % 2 * 0 + (k + 1 if k % 2 else 0)
+    assert doubts(fibres) == []
+    some = IDS.copy()
+    some[0, 90:95, 2:8] = 1  # one cell of nineteen comes again
+    assert doubts(some) == []

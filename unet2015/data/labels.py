@@ -37,7 +37,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class LabelReading:
-    """How the values of a label stack are read; options of the commands that train on them."""
+    """How the values of a label stack are read."""
 
     label_kind: LabelKind = "binary"
     """binary: 0 = membrane or background, one other value = cell. instances: 0 = background,
