@@ -186,3 +186,50 @@ def test_the_range_for_a_training_that_uses_little_of_its_scale(values, dtype, a
     if "--value-range" in advice:
         again = GrayScale.of(stack, advised(advice))
         assert again.little_used(stack) is None
+
+
+def test_a_given_range_is_compared_with_the_training_too():
+    assert asked(IMAGES, (0, 255))[1] == []
+    ((kind, text),) = asked(IMAGES, (0, 2550))[1]
+    assert kind == "warning"
+    assert advised(text) == pytest.approx((0, 255), abs=1)
+
+
+def test_less_than_half_in_common_is_the_limit():
+    """Ranges of one width that are shifted: of (w - s) / (w + s), a half is at s = w / 3."""
+    low, high = SEEN["0.1"], SEEN["99.9"]
+    for share, said in ((0.25, 0), (0.4, 1)):
+        shift = share * (high - low)
+        scale = (-shift, 255 - shift)
+        remarks = scale_for(IMAGES.astype(np.float32), scale, TRAINED, SEEN)[1]
+        found = [text for _, text in remarks if "the network was trained on" in text]
+        assert len(found) == said
+
+
+def test_a_range_that_was_chosen_for_some_images_is_no_types_own():
+    """Of black at 50 nobody knows what it is in another type; of 0 to 255 all of it is meant."""
+    trained = GrayScale(50, 255, "uint8")
+    with pytest.raises(ValueError, match="uint16") as caught:
+        asked(IMAGES.astype(np.uint16) * 257, trained=trained)
+    assert advised(str(caught.value)) == pytest.approx((50 * 257, 255 * 257), rel=0.01)
+
+
+def test_inverted_images_are_warned_of_where_the_median_tells_them():
+    dark = np.clip(np.random.default_rng(0).exponential(25, (2, 64, 64)), 0, 255).astype(np.uint8)
+    seen = gray_quantiles(dark)
+    assert asked(dark[:1], seen=seen)[1] == []
+    ((kind, text),) = asked(255 - dark + dark.min(), (0, 255), seen=seen)[1][-1:]
+    assert kind == "warning"
+    assert "inverted images" in text or "the network was trained on" in text
+    mirrored = (dark.max() - dark).astype(np.uint8)
+    ((kind, text),) = asked(mirrored, seen=seen)[1]
+    assert re.match(r"half of the pixels lie below \d\d % of .* below \d\d? %: inverted", text)
+
+
+def test_hot_pixels_do_not_hide_that_the_scale_is_little_used():
+    images = (100 + IMAGES).astype(np.uint16)
+    images[0, 3, 3] = 65535
+    said = GrayScale(0, 65535, "uint16").little_used(images)
+    assert said is not None
+    assert "but for a few pixels; --training.gray-values percentiles" in said
+    assert GrayScale(0, 255, "uint8").little_used(IMAGES) is None

@@ -65,9 +65,12 @@ def test_large_ids_are_told_to_the_last_digit():
     ("kind", "values", "words"),
     [
         ("binary", [0, 1, 2, 252, 255], "look like a compressed or resized mask: set it to 0"),
-        ("instances", [0, 3.5], "the id 3.5; .*; whole numbers are needed$"),
-        ("instances", [0, np.nan], "the id nan; .*; whole numbers are needed$"),
-        ("binary", [0, 0.5, 1], "0, 0.5, 1; .*; whole numbers are needed$"),
+        ("binary", [0, 3, 60, 190, 251, 252, 255, 255], "like a compressed or resized mask"),
+        ("instances", [0, 3.5], "the id 3.5; .*; fractions and NaN are no labels"),
+        ("instances", [0, np.nan], "the id nan; .*; fractions and NaN are no labels"),
+        ("binary", [0, 0.5, 1], "0, 0.5, 1; .*; fractions and NaN .* by a threshold"),
+        ("binary", [1, 2], "values 1, 2; .* set the one of the background .* to 0$"),
+        ("binary", [-1, 0], "values -1, 0; .* set the one of the background .* to 0$"),
     ],
 )
 def test_what_cannot_be_ignored_is_not_recommended_to_be(kind, values, words):

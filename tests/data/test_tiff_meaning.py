@@ -98,10 +98,11 @@ def test_tables_of_few_colours(tmp_path, bits):
         pytest.importorskip("imagecodecs", reason="4 bits need imagecodecs")
     ids = ramp(20, 24) % 2**bits
     grays = 255 - 3 * np.arange(2**bits)
-    options = {"photometric": "palette", "colormap": colormap(grays * 257), "bitspersample": bits}
+    table = colormap(grays * 257).ravel().tolist()
+    options = {"extratags": [(320, "H", len(table), table, True)], "bitspersample": bits, **GRAY}
     tifffile.imwrite(tmp_path / "x.tif", ids.astype(bool) if bits == 1 else ids, **options)
-    with tifffile.TiffFile(tmp_path / "x.tif") as tiff:
-        assert tiff.pages.first.bitspersample == bits
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+b") as tiff:  # which does not write such
+        tiff.pages.first.tags["PhotometricInterpretation"].overwrite(3)
     np.testing.assert_array_equal(read_stack(tmp_path / "x.tif")[0], grays[ids])
     np.testing.assert_array_equal(read_instance_labels(tmp_path / "x.tif")[0], ids)
 
@@ -261,8 +262,12 @@ COLOURS = {
 @pytest.mark.parametrize(("image", "options", "side"), COLOURS.values(), ids=COLOURS)
 def test_a_channel_of_a_colour_image(tmp_path, image, options, side):
     tifffile.imwrite(tmp_path / "x.tif", image, **options)
-    with pytest.raises(ValueError, match=rf"{image.shape[side]} channels .* --channel 0 … "):
+    with pytest.raises(
+        ValueError, match=rf"{image.shape[side]} channels .* --channel 0 … "
+    ) as said:
         read_stack(tmp_path / "x.tif")
+    assert ("--axes ZYX for slices" in str(said.value)) == (side == 0)
+    assert "--axes YXZ" not in str(said.value)
     for channel in range(image.shape[side]):
         read = read_stack(tmp_path / "x.tif", channel=channel)
         np.testing.assert_array_equal(read[0], image.take(channel, side))
@@ -355,9 +360,82 @@ def test_the_samples_of_a_colour_are_no_channels_of_ome(tmp_path):
     np.testing.assert_array_equal(read_stack(tmp_path / "x.tif", channel=2), stack[..., 2])
 
 
+def test_empty_elements_of_ome_are_its_shortest_form(tmp_path):
+    def shortest(text: str) -> str:
+        return re.sub(r"<Channel.*</Pixels>", "<Channel/><TiffData/></Pixels>", text, flags=re.S)
+
+    path = ome(tmp_path / "x.ome.tif", shortest)
+    assert read_stack(path, channel=1)[:, 0, 0].tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from <OME-TIFF> files",
+        "<OMERO export>",
+        '{"shape": oops',
+        '{"shape": null}',
+        '{"shape": []}',
+    ],
+)
+def test_a_description_that_only_resembles_metadata_says_nothing(tmp_path, text):
+    stack = ramp(3, 20, 30)
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        for image in stack:
+            tiff.write(image, description=text, metadata=None, **GRAY)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), stack)
+
+
+def test_imagej_metadata_that_cannot_be_read_are_refused_until_the_axes_are_named(tmp_path):
+    path = pages(tmp_path / "x.tif", ramp(2, 20, 30), {"description": "ImageJ=1.5\nimages=abc\n"})
+    with pytest.raises(ValueError, match="ImageJ metadata cannot be read; --axes ZYX reads"):
+        read_stack(path)
+    np.testing.assert_array_equal(read_stack(path, "ZYX"), ramp(2, 20, 30))
+
+
+@pytest.mark.parametrize("shape", [(4, 40, 50, 1), (1, 4, 40, 50), (4, 1, 40, 50), (1, 40, 50, 1)])
+def test_sides_of_one_in_arrays_of_four_are_none(tmp_path, shape):
+    """(slices, height, width, 1), as Keras has it."""
+    tifffile.imwrite(tmp_path / "x.tif", ramp(*shape), **GRAY)
+    expected = ramp(*shape).reshape(-1, 40, 50)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), expected)
+
+
+def test_channels_last_of_several_slices_are_read_by_their_axes(tmp_path):
+    stack = ramp(4, 40, 50, 5)
+    tifffile.imwrite(tmp_path / "x.tif", stack, **GRAY)
+    with pytest.raises(ValueError, match=r"--axes TZYX reads .* that are last, --axes ZYXC"):
+        read_stack(tmp_path / "x.tif")
+    read = read_stack(tmp_path / "x.tif", "ZYXC", 3)
+    np.testing.assert_array_equal(read, stack[..., 3])
+
+
+def test_pages_of_other_bits_are_refused(tmp_path):
+    pytest.importorskip("imagecodecs", reason="12 bits need imagecodecs")
+    stack = ramp(2, 20, 32).astype(np.uint16)
+    path = pages(tmp_path / "x.tif", stack, {"bitspersample": 12}, {})
+    with pytest.raises(
+        ValueError, match=r"uint16, 12 bits and .* uint16, 16 bits; .* as many bits"
+    ):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_full_image_within_a_small_one_is_not_passed_over(tmp_path, times):
+    """As raw photographs and some slide scanners have it: SubIFDs."""
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        tiff.write(ramp(32, 32), subifds=1, metadata=None, **GRAY)
+        tiff.write(ramp(32 * times, 32 * times), metadata=None, **GRAY)
+    with pytest.raises(ValueError, match=r"page 0 has a larger image within it \(SubIFD\)"):
+        read_stack(tmp_path / "x.tif")
+
+
 UNFIT = {
     "ImageJ": ({"description": "ImageJ=1.53t\nimages=7\nchannels=2\nslices=3\n"}, "6 planes"),
     "ScanImage": ({"software": "SI.hChannels.channelSave = [1;2]"}, "2 channels"),
+    "ScanImage, a span": ({"software": "SI.hChannels.channelSave = [1:2]"}, "2 channels"),
+    "ScanImage 3": ({"description": "state.acq.numberOfChannelsSave=2\n"}, "2 channels"),
+    "ScanImage 4": ({"description": "scanimage.SI4.channelsSave = [1 3]\n"}, "2 channels"),
 }
 
 

@@ -71,6 +71,14 @@ def test_a_compressed_mask_as_instances_is_named():
     assert any("separate piece(s); they look like a compressed or resized" in t for t in said)
 
 
+def test_classes_without_0_are_told_what_background_is():
+    (said,) = doubts(np.where(MASK, 2, 1))
+    assert said.endswith(
+        "--label-kind binary, for which every cell has the same number, and "
+        "background 0, which no pixel is"
+    )
+
+
 def test_empty_slices_are_named_until_they_are_left_out():
     stack = IDS.copy()
     stack[1] = 0
@@ -129,3 +137,10 @@ def test_a_fibre_that_steps_over_corners_is_one_piece_and_few_cells_may_leave_th
     some = IDS.copy()
     some[0, 90:95, 2:8] = 1  # one cell of nineteen comes again
     assert doubts(some) == []
+
+
+def test_pixels_that_are_no_numbers_are_counted_apart():
+    stack = np.array([[[0.25, np.nan], [np.inf, 3]]], np.float32)
+    told = "values 0.25 to 3, 2 pixel(s) NaN or infinite"
+    assert told in images_in_words("x.tif", stack, "values")
+    assert "none, 1 pixel(s) NaN" in images_in_words("x.tif", stack[:, :1, 1:])

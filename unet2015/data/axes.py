@@ -76,7 +76,8 @@ def slices_of(name: object, readings: Sequence[Sides], layout: Layout) -> np.nda
             f"{name}: has {read.named()}; must be one gray image (height, width) or a stack of "
             "them (slices, height, width): "
             + layout.way_out(
-                f"{{}}axes {whole.axes} reads all of them as slices, in the order of the file",
+                f"{{}}axes {whole.axes} reads all of them as slices, in the order of the file"
+                + ("; of channels that are last, {}axes ZYXC" if not whole.stated else ""),
                 "save one time, or one position, per file",
             )
         )
@@ -118,7 +119,7 @@ def _one_channel(name: object, sides: Sides, layout: Layout) -> Sides:
         raise ValueError(f"{name}: has channels of colours ({sides.named()}); save one per file")
     if layout.channel is None and several:
         count = shape[several[0]]
-        others = len(axes) - len(places) > 2 or layout.axes is not None
+        others = len(axes) - len(places) > 2 or layout.axes is not None or axes == "YXS"
         slices = "" if others else f", or {{}}axes {axes.replace(axes[several[0]], 'Z')} for slices"
         raise ValueError(
             f"{name}: has {count} channels ({sides.named()}) and only gray images are read; "

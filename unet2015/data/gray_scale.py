@@ -106,7 +106,7 @@ class GrayScale:
             if not low < high:
                 raise ValueError(
                     f"training.gray_values = 'percentiles': those of the images are {low:g} and "
-                    f"{high:g}, which leaves no contrast; use 'type'"
+                    f"{high:g}, which leaves no contrast; use --training.gray-values type"
                 )
             return cls(low, high, stack.dtype.name, clip=True)
         scale = cls(*gray_range(stack.dtype, value_range), dtype=stack.dtype.name)
@@ -138,15 +138,21 @@ class GrayScale:
 
         So do 12-bit values in 16 bits, which a network would see as nearly black.
 
+        A few hot pixels are no use of the scale: what counts is between the `PERCENTILES`.
+
         >>> GrayScale(0, 65535, "uint16").little_used(np.array([90, 4000], np.uint16))
         'gray values 90 to 4000 only, on a scale from 0 to 65535; --value-range 0 4095 would fit'
         """
-        least, most = float(stack.min()), float(stack.max())
+        least, most = (float(v) for v in np.percentile(stack, PERCENTILES, method="nearest"))
         if most - least >= (self.high - self.low) / 8:
             return None
         used = f"gray values {least:g} to {most:g} only, on a scale from {self.low:g} to "
         if least == most:
             return f"{used}{self.high:g}; there is nothing to be seen in them"
+        if float(stack.max()) - float(stack.min()) >= (self.high - self.low) / 8:
+            few = "but for a few pixels; --training.gray-values percentiles passes over these"
+            return f"{used}{self.high:g}, {few}"
+        least, most = float(stack.min()), float(stack.max())
         low, high = _rounded_outward(least, most, stack.dtype)
         return f"{used}{self.high:g}; --value-range {low:g} {high:g} would fit"
 

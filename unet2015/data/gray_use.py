@@ -24,6 +24,9 @@ slices of ISBI 2012's test volume shared 0.83 or more with its training volume, 
 and U373 0.76 or more with the other sequence (about 20 frames of each; with 1 and 99 % it is 0.61).
 Crops of 100 px of U373, many of which show hardly a cell, shared 0.47 in the median: a warning says
 'if'."""
+MOST_MOVED = 0.5
+"""How far the median may stand from where it stood, as a share of the range in use (our choice: so
+an image and its inverse are told apart where one of them is mostly dark)."""
 FEW_BEYOND = 0.01
 """Share of pixels beyond black and white up to which it is a note, and no warning (our choice)."""
 Remark = tuple[Literal["warning", "note"], str]
@@ -98,8 +101,10 @@ def _unlike(
     found: Quantiles, scale: GrayScale, trained: GrayScale, seen: Quantiles | None
 ) -> list[Remark]:
     """A warning of images in other grays than those of the training."""
-    if seen is None or _shared(found, scale, seen, trained) >= LEAST_SHARED:
+    if seen is None:
         return []
+    if _shared(found, scale, seen, trained) >= LEAST_SHARED:
+        return _moved(found, seen)
     learned = f"but the network was trained on {_in_use(seen, trained)}"
     fitting = _fitting(found, trained, seen)
     if fitting is None:
@@ -110,6 +115,24 @@ def _unlike(
             f"gray values {_in_use(found, scale)}, {learned}; if both show the same kind of thing, "
             f"{fitting} gives these images the grays of the training; if not, expect little of the "
             "prediction",
+        )
+    ]
+
+
+def _moved(found: Quantiles, seen: Quantiles) -> list[Remark]:
+    """A warning of images whose middle gray value stands elsewhere in the range in use."""
+    middles = []
+    for quantiles in (found, seen):
+        low, high = _used(quantiles)
+        middles.append((quantiles["50"] - low) / (high - low) if low < high else 0.5)
+    if abs(middles[0] - middles[1]) < MOST_MOVED:
+        return []
+    here, there = (f"{100 * middle:.0f} %" for middle in middles)
+    return [
+        (
+            "warning",
+            f"half of the pixels lie below {here} of the gray values in use, in the training "
+            f"images below {there}: inverted images, another gamma, or many more or fewer cells",
         )
     ]
 

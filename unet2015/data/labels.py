@@ -95,25 +95,32 @@ class LabelReading:
 
 def _otherwise(kind: LabelKind, stack: np.ndarray) -> str:
     """What else labels may be that are none of the kind: the end of a message."""
-    if kind == "binary" and looks_compressed(np.unique(stack)):
+    if looks_compressed(stack):
         return f"; they look {COMPRESSED}"
     if stack.dtype.kind == "f" and not np.array_equal(stack, np.rint(stack)):
-        return "; whole numbers are needed"
+        return "; fractions and NaN are no labels: make whole numbers of them, by a threshold, say"
+    if kind == "binary" and len(np.unique(stack)) == 2:
+        return "; of these two, set the one of the background (membrane) to 0"
     unknown = "stands for what nobody annotated, --ignore-label with it"
     if kind == "instances":
         return f"; if it {unknown}"
     return f"; if each number is one cell, --label-kind instances; if one of them {unknown}"
 
 
-def looks_compressed(values: np.ndarray) -> bool:
-    """Whether the values of labels lie around 0 and one other, as compression leaves of a mask.
+def looks_compressed(labels: np.ndarray) -> bool:
+    """Whether labels look like a mask that was compressed or resized: most of it near one value.
 
-    >>> looks_compressed(np.array([0, 1, 2, 252, 255])), looks_compressed(np.array([0, 1, 2]))
-    (True, False)
+    >>> looks_compressed(np.array([0, 1, 2, 90, 252, 253, 255, 255]))
+    True
+    >>> looks_compressed(np.arange(60)), looks_compressed(np.array([0, 255, 255]))
+    (False, False)
     """
-    highest = values.max()
-    around = (np.abs(values) <= 0.05 * highest) | (values >= 0.95 * highest)
-    return len(values) > 2 and bool(highest >= 20 and around.all())
+    highest = labels.max()
+    if not highest >= 20:  # of fewer numbers each may be a cell
+        return False
+    cells = labels[labels > 0.05 * highest]
+    near = cells >= 0.95 * highest
+    return bool(np.mean(near) > 0.5 and (cells[near] < highest).any())
 
 
 def binary_labels(

@@ -6,15 +6,16 @@ values and sides is honoured or refused, never passed over (`tiff_pages`, `tiff_
 
 import json
 import logging
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from unet2015.data.axes import Layout, Sides, slices_of
-from unet2015.data.tiff_axes import named, readings
+from unet2015.data.tiff_axes import first_series, imagej_sizes, named, readings, shaped_metadata
 from unet2015.data.tiff_pages import (
     SHORT_OF_THE_FILE,
     Palette,
@@ -134,8 +135,9 @@ def _read(
     path: Path, tiff: tifffile.TiffFile, pages: int, layout: Layout, palette: Palette
 ) -> list[Sides]:
     images = images_of(path, tiff, pages)
-    if len(images) == 1 and tiff.series[0].size > images[0].size:
-        return [_behind_one_page(path, tiff)]
+    series = first_series(tiff) if len(images) == 1 else None
+    if series is not None and series.size > images[0].size:
+        return [_behind_one_page(path, tiff, series)]
     stack = _stacked(path, images, palette, imagej=tiff.is_imagej)
     _check_announced(path, tiff, images[0].shape, len(images))
     try:
@@ -168,9 +170,8 @@ def _stacked(
     return stack
 
 
-def _behind_one_page(path: Path, tiff: tifffile.TiffFile) -> Sides:
+def _behind_one_page(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Sides:
     """The images of a file with one directory, all behind the first (ImageJ, for large stacks)."""
-    series = tiff.series[0]
     page = tiff.pages.first.aspage()
     _check_announced(path, tiff, page.shape, series.size // page.size)
     axes = named(series.axes)
@@ -182,11 +183,12 @@ def _check_announced(
 ) -> None:
     """Refuse fewer slices than ImageJ's or tifffile's own description says that the file holds."""
     if tiff.imagej_metadata:
-        announced = int(tiff.imagej_metadata.get("images", 0))
+        announced = 0
+        with suppress(ValueError):  # said elsewhere
+            announced = imagej_sizes(tiff.imagej_metadata)["images"]
     else:
-        described = tiff.shaped_metadata or ()
-        pixels = sum(int(np.prod(series["shape"])) for series in described if "shape" in series)
-        announced = pixels // int(np.prod(page))
+        pixels = sum(math.prod(each["shape"]) for each in shaped_metadata(tiff))
+        announced = pixels // math.prod(page)
     if found < announced:
         raise Refused(f"{path}: {found} of {announced} slices found; {SHORT_OF_THE_FILE}")
 

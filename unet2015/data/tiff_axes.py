@@ -64,10 +64,10 @@ def _described(
         said = _ome(text, len(images))
     elif tiff.imagej_metadata:
         said = _imagej(tiff.imagej_metadata, len(images))
-    elif tiff.shaped_metadata:
-        return _shaped(tiff.shaped_metadata, pages.size, gray="S" not in page_axes)
-    elif images[0].software.startswith("SI."):
-        said = _scanimage(images[0].software, len(images))
+    elif shaped := shaped_metadata(tiff):
+        return _shaped(shaped, pages.size, gray="S" not in page_axes)
+    elif saved := _SCANIMAGE.search(f"{images[0].software}\n{text}"):
+        said = _scanimage(saved, len(images))
     else:
         return _of_microscope(tiff, images, pages.size)
     return None if said is None else (said[0] + page_axes, said[1] + page)
@@ -77,8 +77,8 @@ def _of_microscope(
     tiff: tifffile.TiffFile, images: Sequence[tifffile.TiffPage], size: int
 ) -> tuple[str, tuple[int, ...]] | None:
     """What tifffile knows of the files of FluoView, LSM, MetaMorph and others."""
-    series = tiff.series[0]
-    if series.kind in ("generic", "uniform", "shaped") or series.size != size:
+    series = first_series(tiff)
+    if series is None or series.kind in ("generic", "uniform", "shaped") or series.size != size:
         return None
     places = [None if page is None else page.index for page in series.pages]
     if places != [page.index for page in images]:
@@ -86,18 +86,43 @@ def _of_microscope(
     return series.axes, series.shape
 
 
-def _scanimage(text: str, images: int) -> tuple[str, tuple[int, ...]]:
-    """A page for each saved channel in turn: 'SI.hChannels.channelSave = [1;2]'."""
-    saved = re.search(r"^SI\.hChannels\.channelSave = \[([\d; ,]+)\]", text, re.MULTILINE)
-    channels = len(re.findall(r"\d+", saved[1])) if saved else 1
-    if images % channels:
+_SCANIMAGE = re.compile(r"channels?Save = \[([\d:; ,]+)\]|numberOfChannelsSave=(\d+)")
+"""'SI.hChannels.channelSave = [1;2]', 'scanimage.SI4.channelsSave = [1:2]', 'state.acq.number…'."""
+
+
+def first_series(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries | None:
+    """What tifffile takes for the first image; None where it would stumble over a description."""
+    if tiff.is_imagej:
+        try:
+            imagej_sizes(tiff.imagej_metadata or {})
+        except ValueError:
+            return None
+    return None if tiff.is_shaped and not shaped_metadata(tiff) else tiff.series[0]
+
+
+def _scanimage(saved: re.Match[str], images: int) -> tuple[str, tuple[int, ...]]:
+    """A page for each saved channel in turn."""
+    if saved[2]:
+        channels = int(saved[2])
+    else:
+        numbers = [int(number) for number in re.findall(r"\d+", saved[1])]
+        channels = numbers[-1] - numbers[0] + 1 if ":" in saved[1] else len(numbers)
+    if not channels or images % channels:
         raise ValueError(_unfit("ScanImage", f"{channels} channels", images))
     return "TC", (images // channels, channels)
 
 
+def imagej_sizes(said: dict[str, Any]) -> dict[str, int]:
+    """How many images, frames, slices and channels ImageJ says there are; 1 of what it does not."""
+    try:
+        return {key: int(said.get(key, 1)) for key in ("images", "frames", "slices", "channels")}
+    except ValueError as error:
+        raise ValueError("its ImageJ metadata cannot be read") from error
+
+
 def _imagej(said: dict[str, Any], images: int) -> tuple[str, tuple[int, ...]] | None:
     """Axes and sizes of a hyperstack's planes; None where only their number is said."""
-    sizes = tuple(int(said.get(key, 1)) for key in ("frames", "slices", "channels"))
+    sizes = tuple(imagej_sizes(said)[key] for key in ("frames", "slices", "channels"))
     if math.prod(sizes) == 1:
         return None
     if math.prod(sizes) != images:
@@ -105,17 +130,30 @@ def _imagej(said: dict[str, Any], images: int) -> tuple[str, tuple[int, ...]] | 
     return "TZC", sizes
 
 
+def shaped_metadata(tiff: tifffile.TiffFile) -> list[dict[str, Any]]:
+    """The JSON in which tifffile says what arrays it has written; empty where it cannot be read."""
+    try:
+        said = [each for each in tiff.shaped_metadata or () if each.get("shape")]
+        return [each | {"shape": tuple(map(int, each["shape"]))} for each in said]
+    except (ValueError, TypeError, AttributeError):
+        return []
+
+
 def _shaped(
-    said: tuple[dict[str, Any], ...], size: int, *, gray: bool
+    said: list[dict[str, Any]], size: int, *, gray: bool
 ) -> tuple[str, tuple[int, ...]] | None:
     """What tifffile's JSON says of all pixels of the file, which may have several descriptions."""
-    shapes = [tuple(map(int, each["shape"])) for each in said if "shape" in each]
+    shapes = [each["shape"] for each in said]
     axes = [str(each.get("axes", "")) for each in said]
     if len(shapes) == 1 and math.prod(shapes[0]) == size:
         if len(axes[0]) == len(shapes[0]):
             return axes[0], shapes[0]
+        shape = shapes[0]
+        while len(shape) > 3 and 1 in shape:  # (N, H, W, 1), as Keras has it
+            place = len(shape) - 1 - shape[::-1].index(1)
+            shape = shape[:place] + shape[place + 1 :]
         several = len(shapes[0]) > 3 and gray
-        return ("I" * (len(shapes[0]) - 2) + "YX", shapes[0]) if several else None
+        return ("I" * (len(shape) - 2) + "YX", shape) if several else None
     if gray and (any(len(shape) > 3 for shape in shapes) or set("".join(axes)) & set(CHANNELS)):
         raise ValueError(f"it holds {len(shapes)} arrays, must be one stack (tifffile's metadata)")
     return None
@@ -132,10 +170,10 @@ def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
         pixels = images_said[0]["Pixels"]
         axes = str(pixels["DimensionOrder"])[:1:-1]
         sizes = {letter: int(pixels[f"Size{letter}"]) for letter in axes}
-        sizes["C"] //= int(_listed(pixels.get("Channel", {}))[0].get("SamplesPerPixel", 1))
+        sizes["C"] //= int(_listed(pixels.get("Channel"))[0].get("SamplesPerPixel", 1))
         places = [
             (int(part.get("IFD", 0)), [int(part.get(f"First{letter}", 0)) for letter in axes])
-            for part in _listed(pixels.get("TiffData", []))
+            for part in _listed(pixels.get("TiffData"))
         ]
     except (SyntaxError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError("its OME metadata cannot be read") from error
@@ -153,4 +191,5 @@ def _ome(text: str, images: int) -> tuple[str, tuple[int, ...]] | None:
 
 
 def _listed(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else [found]
+    """The elements of one name; tifffile gives one alone as itself, and an empty one as None."""
+    return [each or {} for each in (found if isinstance(found, list) else [found])]

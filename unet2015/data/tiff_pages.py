@@ -41,11 +41,11 @@ def images_of(path: Path, tiff: tifffile.TiffFile, pages: int) -> list[tifffile.
         raise Refused(f"{path}: has reduced copies of an image only; export it at full size")
     for page in found:
         _check_page(path, page, tiff)
-    kinds = sorted({f"{page.shape} {page.dtype}" for page in found})
+    kinds = sorted({f"{p.shape} {p.dtype}, {p.bitspersample} bits" for p in found})
     if len(kinds) > 1:
         raise Refused(
             f"{path}: has pages of {' and '.join(kinds)}; all slices of a stack must have one "
-            "shape and one dtype"
+            "shape and one dtype, of as many bits"
         )
     return found
 
@@ -66,7 +66,7 @@ def _check_page(path: Path, page: tifffile.TiffPage, tiff: tifffile.TiffFile) ->
     if page.photometric == PHOTOMETRIC.MINISWHITE and not tiff.is_imagej:
         raise Refused(
             f"{path}: is stored inverted (white is zero), which programs read in two ways; save "
-            "it with black as zero (ImageJ: Image > Lookup Tables > Grays)"
+            "it with black as zero (ImageJ: Image > Lookup Tables > Invert LUT, then Edit > Invert)"
         )
     if page.is_mdgel:
         raise Refused(f"{name} has its gray values in Molecular Dynamics' code; {AS_GRAY}")
@@ -76,6 +76,8 @@ def _check_page(path: Path, page: tifffile.TiffPage, tiff: tifffile.TiffFile) ->
     ):
         kind = getattr(page.photometric, "name", str(page.photometric))
         raise Refused(f"{name} has values of the kind {kind}, which are no gray values; {AS_GRAY}")
+    if any(inner.aspage().size >= page.size for inner in page.pages or ()):
+        raise Refused(f"{name} has a larger image within it (SubIFD); export that one")
     _check_pixels(path, page, tiff.filehandle.size)
 
 

@@ -16,7 +16,7 @@ from unet2015.weight_map import cells_from_binary, separate_touching
 
 FEW_PIXELS = 5
 """A cell of fewer pixels is doubted: strays of a brush, resizing and compression make such."""
-PIECES = 0.1
+PIECES = 0.5
 """So many more pieces than ids, as a share, are not doubted: some cells do leave the plane."""
 CLASSES = 3
 """So few ids in a whole stack, of many pieces, are a mask or classes rather than cells."""
@@ -30,10 +30,12 @@ def images_in_words(name: str | Path, stack: np.ndarray, values: str = "gray val
     """
     count, height, width = stack.shape
     slices = "1 slice" if count == 1 else f"{count} slices"
-    return (
-        f"{name}: {slices} of {height} × {width} px (height × width), {stack.dtype}, {values} "
-        f"{stack.min():g} to {stack.max():g}"
-    )
+    numbers = stack[np.isfinite(stack)] if stack.dtype.kind == "f" else stack
+    span = f"{numbers.min():g} to {numbers.max():g}" if numbers.size else "none"
+    if stray := stack.size - numbers.size:
+        span += f", {stray} pixel(s) NaN or infinite"
+    size = f"{height} × {width} px (height × width)"
+    return f"{name}: {slices} of {size}, {stack.dtype}, {values} {span}"
 
 
 def labels_in_words(name: str | Path, given: Annotation, kind: LabelKind, slices: int) -> str:
@@ -88,7 +90,7 @@ def _doubts_of_instances(given: Annotation, *, separate: bool) -> Iterator[str]:
     distinct = np.setdiff1d(given.labels, 0)
     if pieces > (1 + PIECES) * ids or len(distinct) == 1:
         meant = "each id is learnt as one cell"
-        if looks_compressed(np.append(distinct, 0)):
+        if looks_compressed(given.labels):
             meant = (
                 "they look like a compressed or resized mask: set it to 0 and 255 at a threshold"
             )
@@ -97,6 +99,8 @@ def _doubts_of_instances(given: Annotation, *, separate: bool) -> Iterator[str]:
                 "they look like a mask or classes: --label-kind binary, for which every cell has "
                 "the same number"
             )
+            if given.labels.all():
+                meant += ", and background 0, which no pixel is"
         yield f"{ids} id(s) of single slices lie in {pieces} separate piece(s); {meant}"
     if few:
         index, number, size = few[0]

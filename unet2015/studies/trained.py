@@ -242,7 +242,7 @@ def _as_arguments(text: str) -> str:
     >>> _as_arguments("--skip-empty leaves them out")
     'skip_empty leaves them out'
     """
-    return re.sub(r"--([a-z][a-z-]+)", lambda found: found[1].replace("-", "_"), text)
+    return re.sub(r"--([a-z][a-z.-]+)", lambda found: found[1].replace("-", "_"), text)
 
 
 @contextmanager

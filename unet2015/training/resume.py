@@ -69,5 +69,8 @@ def _same_run(
             f"{folder} holds a run of {before} process(es), not {now}, and their number decides "
             f"the samples of a step: start {before} to continue it (torchrun), or {remedy}"
         )
-    if without_quantiles(found.data) != without_quantiles(data):
-        raise ValueError(f"{folder} holds a run on other data ({found.data}): {remedy}")
+    theirs, ours = without_quantiles(found.data), without_quantiles(data)
+    if theirs != ours:
+        others = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+        there = "; ".join(f"{key} there: {theirs.get(key)}" for key in others)
+        raise ValueError(f"{folder} holds a run on other data ({there}): {remedy}")
