@@ -491,7 +491,13 @@ def test_a_microscopes_series_counts_if_it_is_all_pages_in_their_order():
             SimpleNamespace(index=k, axes="YX", shape=(2, 3), description="", software="")
             for k in range(6)
         ]
-        tiff: Any = SimpleNamespace(imagej_metadata=None, shaped_metadata=None, series=[series])
+        tiff: Any = SimpleNamespace(
+            is_imagej=False,
+            is_shaped=False,
+            imagej_metadata=None,
+            shaped_metadata=None,
+            series=[series],
+        )
         return readings(tiff, images, np.zeros((6, 2, 3)))[0]
 
     assert described([0, 1, 2, 3, 4, 5], (3, 2, 2, 3)).axes == "ZCYX"
