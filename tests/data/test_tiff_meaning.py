@@ -289,6 +289,15 @@ def test_a_stack_saved_with_its_slices_last_is_refused_until_its_axes_are_named(
     np.testing.assert_array_equal(read_stack(path), stack)
 
 
+def test_axes_that_are_none_are_passed_over(tmp_path):
+    description = '{"shape": [3, 20, 30], "axes": "ABC"}'
+    path = tmp_path / "x.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for index, image in enumerate(ramp(3, 20, 30)):
+            tiff.write(image, description=None if index else description, metadata=None, **GRAY)
+    np.testing.assert_array_equal(read_stack(path), ramp(3, 20, 30))
+
+
 def test_a_volume_in_one_page_is_a_stack(tmp_path):
     pytest.importorskip("imagecodecs", reason="tiles of volumes need imagecodecs")
     stack = ramp(16, 32, 32)

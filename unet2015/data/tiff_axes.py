@@ -12,6 +12,8 @@ from unet2015.data.axes import CHANNELS, Sides
 
 UNKNOWN = "IQ"
 """Letters of tifffile for sides of which nothing is known."""
+_SCANIMAGE = re.compile(r"channels?Save = \[([\d:; ,]+)\]|numberOfChannelsSave=(\d+)")
+"""'SI.hChannels.channelSave = [1;2]', 'scanimage.SI4.channelsSave = [1:2]', 'state.acq.number…'."""
 
 
 def readings(
@@ -86,10 +88,6 @@ def _of_microscope(
     return series.axes, series.shape
 
 
-_SCANIMAGE = re.compile(r"channels?Save = \[([\d:; ,]+)\]|numberOfChannelsSave=(\d+)")
-"""'SI.hChannels.channelSave = [1;2]', 'scanimage.SI4.channelsSave = [1:2]', 'state.acq.number…'."""
-
-
 def first_series(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries | None:
     """What tifffile takes for the first image; None where it would stumble over a description."""
     if tiff.is_imagej:
@@ -146,7 +144,7 @@ def _shaped(
     shapes = [each["shape"] for each in said]
     axes = [str(each.get("axes", "")) for each in said]
     if len(shapes) == 1 and math.prod(shapes[0]) == size:
-        if len(axes[0]) == len(shapes[0]):
+        if len(axes[0]) == len(shapes[0]) and {"Y", "X"} <= set(axes[0]):
             return axes[0], shapes[0]
         shape = shapes[0]
         while len(shape) > 3 and 1 in shape:  # (N, H, W, 1), as Keras has it
