@@ -249,7 +249,7 @@ def test_what_is_no_tiff_is_named(tmp_path):
         (
             ramp((20, 30, 3)),
             {"photometric": "rgb"},
-            r"3 channels \(.* axes YXS\) .* save one",
+            r"3 channels \(.* axes YXS\) .* channel 0 … 2$",
         ),
         (
             ramp((2, 3, 20, 30)),
@@ -265,7 +265,7 @@ def test_what_is_no_tiff_is_named(tmp_path):
         (
             ramp((2, 3, 20, 30)),
             {"imagej": True, "metadata": {"axes": "ZCYX"}},
-            r"has 3 channels \(shape \(2, 3, 20, 30\), axes ZCYX\) .* save one",
+            r"has 3 channels \(shape \(2, 3, 20, 30\), axes ZCYX\) .* channel 0 … 2$",
         ),
         (
             ramp((3, 20, 30)),

@@ -531,5 +531,8 @@ def test_without_such_options_none_is_named(tmp_path):
     ome(tmp_path / "ome.tif", lambda text: text.replace("</OME>", ""))
     for name in ("channels", "times", "last", "ome"):
         with pytest.raises(ValueError, match=r"[sS]ave (one|it)") as caught:
+            read_with(tmp_path / f"{name}.tif", option=None)
+        assert "--" not in str(caught.value)
+        with pytest.raises(ValueError, match=r"[; ]axes \w*YX|channel 0 … 1") as caught:
             read_with(tmp_path / f"{name}.tif")
         assert "--" not in str(caught.value)

@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -333,7 +334,7 @@ def _read_plane(
 
 
 def _read_image(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
-    image = _read_plane(path, shape, read_stack)
+    image = _read_plane(path, shape, partial(read_stack, option=None))
     if image.dtype != np.uint8:
         raise ValueError(f"{path}: has dtype {image.dtype}, expected uint8; {UNPACK_AGAIN}")
     return image

@@ -144,7 +144,7 @@ def _load(folder: Path, source: str) -> EMStack:
 
 def _verified(path: Path) -> tuple[np.ndarray, str]:
     """The images, or the labels as 0 and 1, of one file; and the hash of its pixels."""
-    pixels = read_stack(path)
+    pixels = read_stack(path, option=None)
     remedy = f"take the challenge's own {path.name} (from {ARCHIVE_URL}) instead"
     for what, found, expected in (
         ("slices", len(pixels), SHAPE[0]),

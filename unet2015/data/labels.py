@@ -167,7 +167,7 @@ def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = 
 
     Ids above 2³¹ - 1 are renumbered, all of them, from 1 in their order.
     """
-    return instance_labels(read_stack(path, palette="indices"), path, shape)
+    return instance_labels(read_stack(path, palette="indices", option=None), path, shape)
 
 
 def instance_labels(

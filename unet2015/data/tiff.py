@@ -41,7 +41,7 @@ def read_stack(
     axes: str | None = None,
     channel: int | None = None,
     palette: Palette = "gray",
-    option: str | None = None,
+    option: str | None = "",
 ) -> np.ndarray:
     """The slices of a gray TIFF as an (N, H, W) array of the file's own dtype; one slice: N = 1.
 
@@ -50,8 +50,8 @@ def read_stack(
     {0, 1}. Nothing is rescaled; reduced copies (pyramids, thumbnails) are left out. axes: where the
     file does not say what its sides are, or says it wrongly, one letter a side, such as ZYX, CYX or
     YXZ (Y, X: height, width; C: channels; any other: slices). channel: the one to read, from 0, of
-    several. palette: what becomes of indexed colours, see `tiff_pages.values_of`. option: as
-    `Layout`, for messages.
+    several. palette: what becomes of indexed colours, see `tiff_pages.values_of`. option: what
+    stands before 'axes' and 'channel' in messages; None where whoever reads them cannot give these.
 
     Raises FileNotFoundError if there is no such file, and ValueError, each naming the file, for:
     not a TIFF, truncated or damaged, no page, pages of unequal size, channels of which none is
