@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from unet2015 import experiments
+from unet2015.augmentation.samples import SampleTiles
 from unet2015.cli.files import ImageFile, LabelFile
 from unet2015.cli.options import FLAT
 from unet2015.config import ExperimentConfig
@@ -63,19 +64,7 @@ class Train:
         self.budget.check()
         self.engine.check()
         writable_folder(self.output, "--output", make=False)
-        stack = self.image_file.read(self.images)
-        separate, kind = self.config.weight_map.separate_touching, self.reading.label_kind
-        given = self.label_file.read(self.labels, self.reading, stack.shape, separate=separate)
-        stack = given.images(stack)
-        scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
-        try:
-            tiles, data = training_data(
-                *(stack, given, scale, self.config), label_kind=kind, seed=self.seed
-            )
-        except OneClass as error:
-            raise ValueError(
-                f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
-            ) from error
+        tiles, data = self._training_data()
         output = writable_folder(self.output, "--output")
 
         def costs() -> list[Cost]:
@@ -95,6 +84,21 @@ class Train:
         )
         print(f"trained for {checkpoint.step} steps: {self.output / 'weights.safetensors'}")
         print(f"python -m unet2015 predict IMAGE.tif --checkpoint {self.output} --output P.tif")
+
+    def _training_data(self) -> tuple[SampleTiles, dict[str, Any]]:
+        """The training tiles of the files, and what a checkpoint says of these."""
+        stack = self.image_file.read(self.images)
+        separate, kind = self.config.weight_map.separate_touching, self.reading.label_kind
+        given = self.label_file.read(self.labels, self.reading, stack.shape, separate=separate)
+        stack = given.images(stack)
+        scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
+        way: dict[str, Any] = {"label_kind": kind, "seed": self.seed}
+        try:
+            return training_data(stack, given, scale, self.config, **way)
+        except OneClass as error:
+            raise ValueError(
+                f"--labels {self.labels}: {error} (--weight-map.class-weights none)"
+            ) from error
 
 
 def defaults_of_experiment(*, experiment: str = "quick") -> Mapping[str, Any]:

@@ -136,9 +136,8 @@ class GrayScale:
     def little_used(self, stack: np.ndarray) -> str | None:
         """What to warn of where the stack uses less than an eighth of the scale; None elsewhere.
 
-        So do 12-bit values in 16 bits, which a network would see as nearly black.
-
-        A few hot pixels are no use of the scale: what counts is between the `PERCENTILES`.
+        So do 12-bit values in 16 bits, which a network would see as nearly black. A few hot pixels
+        are no use of the scale: what counts is between the `PERCENTILES`.
 
         >>> GrayScale(0, 65535, "uint16").little_used(np.array([90, 4000], np.uint16))
         'gray values 90 to 4000 only, on a scale from 0 to 65535; --value-range 0 4095 would fit'

@@ -10,7 +10,6 @@ from unet2015.data.tiff import read_stack
 
 LabelKind = Literal["binary", "instances"]
 
-
 COMPRESSED = "like a compressed or resized mask: set it to 0 and 255 by a threshold"
 """What to do about labels of `looks_compressed`."""
 

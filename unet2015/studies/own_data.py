@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from skimage.measure import label
 
-from unet2015.data.labels import Annotation, LabelKind, looks_compressed
+from unet2015.data.labels import COMPRESSED, Annotation, LabelKind, looks_compressed
 from unet2015.reports.words import spans
 from unet2015.weight_map import cells_from_binary, separate_touching
 
@@ -91,9 +91,7 @@ def _doubts_of_instances(given: Annotation, *, separate: bool) -> Iterator[str]:
     if pieces > (1 + PIECES) * ids or len(distinct) == 1:
         meant = "each id is learnt as one cell"
         if looks_compressed(given.labels):
-            meant = (
-                "they look like a compressed or resized mask: set it to 0 and 255 at a threshold"
-            )
+            meant = f"they look {COMPRESSED}"
         elif len(distinct) <= CLASSES:
             meant = (
                 "they look like a mask or classes: --label-kind binary, for which every cell has "
