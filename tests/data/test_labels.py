@@ -19,7 +19,7 @@ def test_a_value_is_ignored_and_is_no_cell():
     given = LabelReading("binary", ignore_label=128).of(mask, "labels")
     np.testing.assert_array_equal(given.labels, IDS > 0)
     np.testing.assert_array_equal(given.ignore, IDS == -1)
-    unknown = np.where(IDS == -1, 2**32 - 1, IDS).astype(np.uint32)
+    unknown = np.where(IDS == -1, 2**32 - 1, IDS.astype(np.int64)).astype(np.uint32)
     given = LabelReading("instances", ignore_label=2**32 - 1).of(unknown, "labels")
     np.testing.assert_array_equal(given.ignore, IDS == -1)
 
