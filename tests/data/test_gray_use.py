@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from unet2015.data.gray_scale import GrayScale, scale_gray
+from unet2015.data.gray_scale import GrayScale, gray_range, scale_gray
 from unet2015.data.gray_use import Remark, about_gray, gray_quantiles, scale_for
 
 IMAGES = np.clip(np.random.default_rng(0).normal(120, 25, (2, 64, 64)), 0, 255).astype(np.uint8)
@@ -231,5 +231,10 @@ def test_hot_pixels_do_not_hide_that_the_scale_is_little_used():
     images[0, 3, 3] = 65535
     said = GrayScale(0, 65535, "uint16").little_used(images)
     assert said is not None
-    assert "but for a few pixels; --training.gray-values percentiles" in said
+    assert "but for a few pixels; if these are hot ones, --training.gray-values percentiles" in said
     assert GrayScale(0, 255, "uint8").little_used(IMAGES) is None
+    dark = np.zeros_like(images)
+    dark[0, 3, 3] = 65535
+    assert "nothing to be seen" not in str(GrayScale(0, 65535, "uint16").little_used(dark))
+    with pytest.raises(ValueError, match="two finite numbers"):
+        gray_range("uint8", (-1e308, 1e308))

@@ -69,6 +69,8 @@ def test_large_ids_are_told_to_the_last_digit():
         ("instances", [0, 3.5], "the id 3.5; .*; fractions and NaN are no labels"),
         ("instances", [0, np.nan], "the id nan; .*; fractions and NaN are no labels"),
         ("binary", [0, 0.5, 1], "0, 0.5, 1; .*; fractions and NaN .* by a threshold"),
+        ("instances", [0, np.inf], "the id inf; .*; fractions and NaN are no labels"),
+        ("instances", [0, 1e300], "the id 1e\\+300; .*; fractions and NaN are no labels"),
         ("binary", [1, 2], "values 1, 2; .* set the one of the background .* to 0$"),
         ("binary", [-1, 0], "values -1, 0; .* set the one of the background .* to 0$"),
     ],
@@ -77,3 +79,12 @@ def test_what_cannot_be_ignored_is_not_recommended_to_be(kind, values, words):
     with pytest.raises(WrongValues, match=words) as caught:
         LabelReading(kind).of(np.array([[values]]), "x.tif")
     assert "--" not in str(caught.value)
+
+
+def test_ids_of_a_narrow_band_are_no_compressed_mask():
+    with pytest.raises(WrongValues, match="--label-kind instances"):
+        LabelReading().of(np.array([[[0, 961, 965, 972]]], np.uint16), "x.tif")
+    with pytest.raises(WrongValues, match=r"one of them stands for .* --ignore-label"):
+        LabelReading().of(np.array([[[0, 254, 255, 254]]], np.uint8), "x.tif")
+    halves = np.array([[[0, 1, 2, 700]]], np.float16)
+    assert LabelReading("instances").of(halves, "x.tif").labels.tolist() == [[[0, 1, 2, 700]]]

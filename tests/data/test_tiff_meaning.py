@@ -435,8 +435,46 @@ def test_a_full_image_within_a_small_one_is_not_passed_over(tmp_path, times):
     with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
         tiff.write(ramp(32, 32), subifds=1, metadata=None, **GRAY)
         tiff.write(ramp(32 * times, 32 * times), metadata=None, **GRAY)
-    with pytest.raises(ValueError, match=r"page 0 has a larger image within it \(SubIFD\)"):
+    with pytest.raises(
+        ValueError, match=r"page 0 has an image within it that is no smaller \(SubIFD"
+    ):
         read_stack(tmp_path / "x.tif")
+
+
+def test_a_preview_within_an_image_is_passed_over(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        tiff.write(ramp(64, 64), subifds=1, metadata=None, **GRAY)
+        tiff.write(ramp(64, 40, 3), photometric="rgb", subfiletype=1, metadata=None)
+    np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), ramp(1, 64, 64))
+
+
+def test_arrays_one_after_the_other_are_a_stack_if_each_is_slices(tmp_path):
+    for part in (ramp(20, 30), ramp(1, 20, 30), ramp(1, 1, 20, 30), ramp(2, 20, 30)):
+        with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+            for _ in range(3):
+                tiff.write(part, contiguous=False, **GRAY)
+        expected = np.concatenate([part.reshape(-1, 20, 30)] * 3)
+        np.testing.assert_array_equal(read_stack(tmp_path / "x.tif"), expected)
+    for axes in ("XY", "YXZ", "ZXY"):
+        with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+            for _ in range(3):
+                part = ramp(20, 30) if axes == "XY" else ramp(40, 40, 9)
+                tiff.write(part, contiguous=False, metadata={"axes": axes}, **GRAY)
+        with pytest.raises(ValueError, match="holds 3 arrays, must be one stack"):
+            read_stack(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("shape", [(128, 100), (128, 100, 1), (1, 128, 100)])
+def test_a_stack_of_one_by_the_axes_of_stacks(tmp_path, shape):
+    """As a folder of MATLAB's stacks may have one of one slice."""
+    tifffile.imwrite(tmp_path / "x.tif", ramp(*shape), **GRAY)
+    for axes in ("YXZ", "ZYX"):
+        if shape == (128, 100, 1) and axes == "ZYX":
+            continue  # 128 slices of 100 × 1, if one says so
+        read = read_stack(tmp_path / "x.tif", axes)
+        np.testing.assert_array_equal(read, ramp(*shape).reshape(1, 128, 100))
+    turned = read_stack(tmp_path / "x.tif", "XYZ")
+    np.testing.assert_array_equal(turned, ramp(*shape).reshape(1, 128, 100).transpose(0, 2, 1))
 
 
 UNFIT = {

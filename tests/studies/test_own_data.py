@@ -144,3 +144,9 @@ def test_pixels_that_are_no_numbers_are_counted_apart():
     told = "values 0.25 to 3, 2 pixel(s) NaN or infinite"
     assert told in images_in_words("x.tif", stack, "values")
     assert "none, 1 pixel(s) NaN" in images_in_words("x.tif", stack[:, :1, 1:])
+
+
+def test_one_cell_in_one_piece_is_no_mask():
+    one = np.zeros((1, 40, 40), np.uint8)
+    one[0, 10:30, 10:30] = 1
+    assert doubts(one) == []

@@ -104,6 +104,7 @@ def trained(tmp_path: Path) -> ExperimentConfig:
         (OTHER / np.float32(255), "made for uint8"),
         (OTHER.tolist(), "made for uint8"),
         (OTHER[None], r"images of shape \(1, 3, 45, 61\)"),
+        (np.zeros((64, 128, 40, 1), np.uint8), r"images of shape \(64, 128, 40, 1\): must be"),
         (OTHER[:0], "not empty"),
     ],
 )
@@ -116,7 +117,7 @@ def test_a_type_that_was_not_trained_on_is_refused(tmp_path, wrong, words):
 @pytest.mark.usefixtures("trained")
 def test_arrays_whose_slices_may_be_last_are_warned_of(tmp_path):
     network, images = load(tmp_path / "run"), np.full((40, 50, 3), 99, np.uint8)
-    message = r"3 slices of 40 × 50 px with the slices last\? np.moveaxis\(images, -1, 0\)"
+    message = r"3 slice\(s\) of 40 × 50 px with the slices last\? np.moveaxis\(images, -1, 0\)"
     with pytest.warns(UserWarning, match=message) as warned:
         assert predict(network, images).shape == images.shape
     assert warned[0].filename == __file__
@@ -166,6 +167,10 @@ def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             train(images, labels, tmp_path / "new", settings())
+    with pytest.raises(
+        ValueError, match="label_kind = 'instance': must be 'binary' or 'instances'"
+    ):
+        train(IMAGES, LABELS, tmp_path / "new", settings(), label_kind="instance")  # type: ignore
     assert not (tmp_path / "new").exists()
 
 

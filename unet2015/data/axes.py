@@ -100,6 +100,10 @@ def _given(name: object, readings: Sequence[Sides], layout: Layout) -> Sides:
             f"{said}: must be one letter a side, each once, with Y (height) and X (width), such as "
             "ZYX, CYX or YXZ"
         )
+    image = readings[0].without_single("YX")
+    if image.values.ndim == 2 and len(axes) == 3:  # a stack of one
+        (place,) = (k for k, letter in enumerate(axes) if letter not in "YX")
+        return Sides(np.expand_dims(image.values, place), axes, stated=True)
     for reading in readings:
         for sides in (reading, reading.without_single(), reading.without_single("YX")):
             if sides.values.ndim == len(axes):
@@ -151,13 +155,13 @@ def slices_may_be_last(shape: Sequence[int]) -> str | None:
     shortest; of slices first the width seldom is.
 
     >>> slices_may_be_last((512, 512, 30))
-    '512 slices of 512 × 30 px, or 30 slices of 512 × 512 px with the slices last'
+    '512 slices of 512 × 30 px, or 30 slice(s) of 512 × 512 px with the slices last'
     >>> slices_may_be_last((30, 512, 512))
     """
     if len(shape) < 3 or min(shape[:2]) < SMALLEST_DOUBTED_PX or shape[2] >= min(shape[:2]):
         return None
     first, second, last = shape
     return (
-        f"{first} slices of {second} × {last} px, or {last} slices of {first} × {second} px with "
+        f"{first} slices of {second} × {last} px, or {last} slice(s) of {first} × {second} px with "
         "the slices last"
     )

@@ -24,7 +24,7 @@ def gray_range(
     kind = np.dtype(dtype)
     if given is not None:
         low, high = float(given[0]), float(given[1])
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not (math.isfinite(high - low) and low < high):
             raise ValueError(
                 f"--value-range {low:g} {high:g}: must be two finite numbers, LOW below HIGH"
             )
@@ -145,15 +145,19 @@ class GrayScale:
         least, most = (float(v) for v in np.percentile(stack, PERCENTILES, method="nearest"))
         if most - least >= (self.high - self.low) / 8:
             return None
-        used = f"gray values {least:g} to {most:g} only, on a scale from {self.low:g} to "
-        if least == most:
-            return f"{used}{self.high:g}; there is nothing to be seen in them"
-        if float(stack.max()) - float(stack.min()) >= (self.high - self.low) / 8:
-            few = "but for a few pixels; --training.gray-values percentiles passes over these"
-            return f"{used}{self.high:g}, {few}"
+        used = (
+            f"gray values {least:g} to {most:g} only, on a scale from {self.low:g} to {self.high:g}"
+        )
         least, most = float(stack.min()), float(stack.max())
+        if most - least >= (self.high - self.low) / 8:
+            return (
+                f"{used}, but for a few pixels; if these are hot ones, --training.gray-values "
+                "percentiles, without --value-range, passes over them"
+            )
+        if least == most:
+            return f"{used}; there is nothing to be seen in them"
         low, high = _rounded_outward(least, most, stack.dtype)
-        return f"{used}{self.high:g}; --value-range {low:g} {high:g} would fit"
+        return f"{used}; --value-range {low:g} {high:g} would fit"
 
     def as_dict(self) -> dict[str, Any]:
         """Low, high and dtype, and clip where it is on, ready for JSON."""

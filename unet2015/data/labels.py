@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -47,6 +47,10 @@ class LabelReading:
     skip_empty: bool = False
     """Leave out slices without any cell, as of a stack that is annotated in part; default: they
     are learnt as background."""
+
+    def __post_init__(self) -> None:
+        if self.label_kind not in get_args(LabelKind):
+            raise ValueError(f"label_kind = {self.label_kind!r}: must be 'binary' or 'instances'")
 
     def of(
         self, stack: np.ndarray, name: str | Path, shape: tuple[int, ...] | None = None
@@ -96,7 +100,7 @@ def _otherwise(kind: LabelKind, stack: np.ndarray) -> str:
     """What else labels may be that are none of the kind: the end of a message."""
     if looks_compressed(stack):
         return f"; they look {COMPRESSED}"
-    if stack.dtype.kind == "f" and not np.array_equal(stack, np.rint(stack)):
+    if stack.dtype.kind == "f" and not _are_whole(stack).all():
         return "; fractions and NaN are no labels: make whole numbers of them, by a threshold, say"
     if kind == "binary" and len(np.unique(stack)) == 2:
         return "; of these two, set the one of the background (membrane) to 0"
@@ -106,20 +110,28 @@ def _otherwise(kind: LabelKind, stack: np.ndarray) -> str:
     return f"; if each number is one cell, --label-kind instances; if one of them {unknown}"
 
 
+def _are_whole(stack: np.ndarray) -> np.ndarray:
+    """Which floats are whole numbers; beyond 2⁵³ they have no last digit."""
+    return (np.abs(stack) <= 2.0**53) & (stack == np.rint(stack))
+
+
 def looks_compressed(labels: np.ndarray) -> bool:
     """Whether labels look like a mask that was compressed or resized: most of it near one value.
 
+    Some of it is lower, or next to 0; ids of a narrow band, 961 to 972, have none such.
+
     >>> looks_compressed(np.array([0, 1, 2, 90, 252, 253, 255, 255]))
     True
-    >>> looks_compressed(np.arange(60)), looks_compressed(np.array([0, 255, 255]))
-    (False, False)
+    >>> [looks_compressed(np.array(ids)) for ids in (range(60), [0, 255], [0, 961, 962, 972])]
+    [False, False, False]
     """
     highest = labels.max()
-    if not highest >= 20:  # of fewer numbers each may be a cell
+    if not 20 <= highest < np.inf:  # of fewer numbers each may be a cell
         return False
     cells = labels[labels > 0.05 * highest]
     near = cells >= 0.95 * highest
-    return bool(np.mean(near) > 0.5 and (cells[near] < highest).any())
+    lower = (labels > 0) & (labels < 0.95 * highest)
+    return bool(np.mean(near) > 0.5 and (cells[near] < highest).any() and lower.any())
 
 
 def binary_labels(
@@ -161,8 +173,8 @@ def read_instance_labels(path: str | Path, shape: tuple[int, int, int] | None = 
 
     Floats are taken if they are whole numbers (ImageJ's 32-bit labels), of indexed colours the
     indices. shape: that of the image stack. Raises ValueError naming the file, the slice and the
-    value for ids that are negative, fractional or the largest of a 32- or 64-bit type, and for
-    another shape; otherwise as `read_stack`.
+    value for ids that are negative, fractional or, above 2³¹ - 1, the largest of their type, and
+    for another shape; otherwise as `read_stack`.
 
     Ids above 2³¹ - 1 are renumbered, all of them, from 1 in their order.
     """
@@ -178,6 +190,8 @@ def instance_labels(
     [[[0, 3]]]
     """
     _check_shape(name, stack, shape)
+    if stack.dtype == np.float16:  # which holds no such limits
+        stack = stack.astype(np.float32)
     most = np.iinfo(np.int32).max
     # the last number of a large type is -1 or 'unknown' in other words, no id
     largest = np.iinfo(stack.dtype).max - 1 if stack.dtype.kind in "iu" else most

@@ -141,20 +141,32 @@ def _shaped(
     said: list[dict[str, Any]], size: int, *, gray: bool
 ) -> tuple[str, tuple[int, ...]] | None:
     """What tifffile's JSON says of all pixels of the file, which may have several descriptions."""
-    shapes = [each["shape"] for each in said]
-    axes = [str(each.get("axes", "")) for each in said]
-    if len(shapes) == 1 and math.prod(shapes[0]) == size:
-        if len(axes[0]) == len(shapes[0]) and {"Y", "X"} <= set(axes[0]):
-            return axes[0], shapes[0]
-        shape = shapes[0]
-        while len(shape) > 3 and 1 in shape:  # (N, H, W, 1), as Keras has it
-            place = len(shape) - 1 - shape[::-1].index(1)
-            shape = shape[:place] + shape[place + 1 :]
-        several = len(shapes[0]) > 3 and gray
-        return ("I" * (len(shape) - 2) + "YX", shape) if several else None
-    if gray and (any(len(shape) > 3 for shape in shapes) or set("".join(axes)) & set(CHANNELS)):
-        raise ValueError(f"it holds {len(shapes)} arrays, must be one stack (tifffile's metadata)")
+    shape, axes = _sides_of(said[0])
+    if len(said) == 1 and math.prod(shape) == size:
+        stated = not set(axes) & set(UNKNOWN)
+        return (axes, shape) if stated or (gray and len(shape) > 3) else None
+    if gray and any(not _is_stack(*_sides_of(each)) for each in said):
+        raise ValueError(f"it holds {len(said)} arrays, must be one stack (tifffile's metadata)")
     return None
+
+
+def _sides_of(said: dict[str, Any]) -> tuple[tuple[int, ...], str]:
+    """Shape and axes of an array; unknown ones but for height and width, without sides of 1."""
+    shape, axes = said["shape"], str(said.get("axes", ""))
+    if len(axes) == len(shape) and {"Y", "X"} <= set(axes):
+        return shape, axes
+    while len(shape) > 3 and 1 in shape:  # (N, H, W, 1), as Keras has it
+        place = len(shape) - 1 - shape[::-1].index(1)
+        shape = shape[:place] + shape[place + 1 :]
+    return shape, "I" * (len(shape) - 2) + "YX"
+
+
+def _is_stack(shape: tuple[int, ...], axes: str) -> bool:
+    """Whether an array is slices, or one, as they stand in their pages."""
+    several = [
+        axis for axis, side in zip(axes, shape, strict=True) if side > 1 and axis not in "YX"
+    ]
+    return axes.endswith("YX") and len(several) <= 1 and not set(several) & set(CHANNELS)
 
 
 def _unfit(whose: str, what: str, images: int) -> str:

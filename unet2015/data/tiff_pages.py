@@ -76,9 +76,15 @@ def _check_page(path: Path, page: tifffile.TiffPage, tiff: tifffile.TiffFile) ->
     ):
         kind = getattr(page.photometric, "name", str(page.photometric))
         raise Refused(f"{name} has values of the kind {kind}, which are no gray values; {AS_GRAY}")
-    if any(inner.aspage().size >= page.size for inner in page.pages or ()):
-        raise Refused(f"{name} has a larger image within it (SubIFD); export that one")
+    for inner in (each.aspage() for each in page.pages or ()):
+        larger = _area(inner) - _area(page)
+        if larger > 0 or (larger == 0 and not inner.is_reduced):
+            raise Refused(f"{name} has an image within it that is no smaller (SubIFD); export it")
     _check_pixels(path, page, tiff.filehandle.size)
+
+
+def _area(page: tifffile.TiffPage) -> int:
+    return page.imagelength * page.imagewidth
 
 
 def _check_pixels(path: Path, page: tifffile.TiffPage, size: int) -> None:

@@ -88,7 +88,8 @@ def _doubts_of_instances(given: Annotation, *, separate: bool) -> Iterator[str]:
         if separate:
             lost += len(np.setdiff1d(found, separate_touching(plane)))
     distinct = np.setdiff1d(given.labels, 0)
-    if pieces > (1 + PIECES) * ids or len(distinct) == 1:
+    inverted = len(distinct) == 1 and np.mean(given.labels != 0) > 0.5
+    if pieces > (1 + PIECES) * ids or inverted:
         meant = "each id is learnt as one cell"
         if looks_compressed(given.labels):
             meant = f"they look {COMPRESSED}"

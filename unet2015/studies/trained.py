@@ -257,11 +257,11 @@ def _arguments_named() -> Iterator[None]:
 def _stack(planes: np.ndarray, name: str) -> np.ndarray:
     """(N, H, W) of (H, W) or (N, H, W), as `read_stack` would give it."""
     array = np.asarray(planes)
+    if array.ndim not in (2, 3) or not array.size:
+        raise ValueError(f"{name} of shape {array.shape}: must be (H, W) or (N, H, W), not empty")
     if ways := slices_may_be_last(array.shape):
         taken = f"np.moveaxis({name}, -1, 0), if the second is meant"
         warnings.warn(f"{name} of shape {array.shape}: {ways}? {taken}", stacklevel=3)
-    if array.ndim not in (2, 3) or not array.size:
-        raise ValueError(f"{name} of shape {array.shape}: must be (H, W) or (N, H, W), not empty")
     array = array.reshape(-1, *array.shape[-2:])
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
