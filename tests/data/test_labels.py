@@ -88,3 +88,8 @@ def test_ids_of_a_narrow_band_are_no_compressed_mask():
         LabelReading().of(np.array([[[0, 254, 255, 254]]], np.uint8), "x.tif")
     halves = np.array([[[0, 1, 2, 700]]], np.float16)
     assert LabelReading("instances").of(halves, "x.tif").labels.tolist() == [[[0, 1, 2, 700]]]
+
+
+def test_what_is_left_without_the_ignored_is_told_as_such():
+    with pytest.raises(ValueError, match=r"x\.tif without 255: slice 0 has the one value 0"):
+        LabelReading(ignore_label=255).of(np.array([[[0, 255]]], np.uint8), "x.tif")

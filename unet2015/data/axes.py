@@ -12,7 +12,7 @@ import numpy as np
 CHANNELS = "CS"
 """Letters of the sides that hold channels; S: the samples of a colour image."""
 SMALLEST_DOUBTED_PX = 32
-"""Below it, no array is so clearly a stack saved as (height, width, slices) that it is refused."""
+"""Of arrays with shorter sides first, none is taken for (height, width, slices) (our choice)."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,9 @@ QUANTILES = (0, PERCENTILES[0], 50, PERCENTILES[1], 100)
 """In percent (our choice). The second and the fourth are what is compared, the range in use: a few
 hot pixels do not move it, and cells on one pixel in a hundred count."""
 LEAST_SHARED = 0.5
-"""Of two ranges in use, intersection over union below which is warned (our choice). Measured: the
-slices of ISBI 2012's test volume shared 0.83 or more with its training volume, frames of DIC-HeLa
-and U373 0.76 or more with the other sequence (about 20 frames of each; with 1 and 99 % it is 0.61).
-Crops of 100 px of U373, many of which show hardly a cell, shared 0.47 in the median: a warning says
-'if'."""
+"""Of two ranges in use, intersection over union below which is warned (our choice): sequences of
+one set, and the EM stack's volumes, share more (tests on the real sets); crops with hardly a cell
+may share less, which is why the warning says 'if'."""
 MOST_MOVED = 0.5
 """How far the median may stand from where it stood, as a share of the range in use (our choice: so
 an image and its inverse are told apart where one of them is mostly dark)."""

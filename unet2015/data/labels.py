@@ -73,7 +73,8 @@ class LabelReading:
                 raise ValueError(f"{name}: has no slice with a cell, so that none is left")
         read = binary_labels if self.label_kind == "binary" else instance_labels
         try:
-            labels = read(stack, name)
+            told = name if ignore is None else f"{name} without {self.ignore_label}"
+            labels = read(stack, told)
         except WrongValues as error:
             raise WrongValues(f"{error}{_otherwise(self.label_kind, stack)}") from error
         if len(slices) < len(stack):
@@ -118,7 +119,8 @@ def _are_whole(stack: np.ndarray) -> np.ndarray:
 def looks_compressed(labels: np.ndarray) -> bool:
     """Whether labels look like a mask that was compressed or resized: most of it near one value.
 
-    Some of it is lower, or next to 0; ids of a narrow band, 961 to 972, have none such.
+    That is within a twentieth of the highest, 20 at least (our choice). Some of it is lower, or
+    next to 0; ids of a narrow band, 961 to 972, have none such.
 
     >>> looks_compressed(np.array([0, 1, 2, 90, 252, 253, 255, 255]))
     True

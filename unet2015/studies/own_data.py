@@ -15,11 +15,12 @@ from unet2015.reports.words import spans
 from unet2015.weight_map import cells_from_binary, separate_touching
 
 FEW_PIXELS = 5
-"""A cell of fewer pixels is doubted: strays of a brush, resizing and compression make such."""
+"""A cell of fewer is doubted: brushes, resizing and compression leave such (our choice)."""
 PIECES = 0.5
-"""So many more pieces than ids, as a share, are not doubted: some cells do leave the plane."""
+"""So many more pieces than ids, as a share, are not doubted, as of cells that leave the plane and
+come back (our choice)."""
 CLASSES = 3
-"""So few ids in a whole stack, of many pieces, are a mask or classes rather than cells."""
+"""So few ids in a whole stack, of many pieces, are a mask or classes (our choice)."""
 
 
 def images_in_words(name: str | Path, stack: np.ndarray, values: str = "gray values") -> str:
