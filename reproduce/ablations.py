@@ -2,6 +2,7 @@
 
     python reproduce/ablations.py --preset quick                  # two CPU cores, about 45 minutes
     python reproduce/ablations.py --preset quick --arms all       # every arm, several hours
+    python reproduce/ablations.py --preset long --processes 2     # at 500, 2000 and 8000 steps
     python reproduce/ablations.py --preset paper --processes 4    # needs accelerators
     python reproduce/ablations.py --dataset DIC-C2DH-HeLa         # 16 runs of about 12 minutes
 
@@ -11,7 +12,8 @@ tracking set. There, a fold is a direction: fold 1 is trained on sequence 01 and
 
 Every arm is a file in experiments/. It is run on the same folds, with the same seeds, sequence of
 samples, number of steps and learning rate as the baseline, and compared with it pair by pair. Arms
-that differ in prediction only use the baseline's networks.
+that differ in prediction only use the baseline's networks. `long` compares at several lengths
+(--lengths), for an arm may lose at first and pay later; a longer run begins with the shorter one.
 
 What it leaves: one record per arm, fold and seed in results/runs/; results/ablations.md (of a cell
 tracking set, results/ablations_<dataset>.md) and results/figures/ablations_*.png, made from the
@@ -48,10 +50,13 @@ from unet2015.studies.budget import Budget
 from unet2015.training.engine import Engine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-Preset = Literal["quick", "paper"]
+Preset = Literal["quick", "long", "paper"]
 Dataset = Literal["isbi2012", "phantom", "PhC-C2DH-U373", "DIC-C2DH-HeLa"]
-ASKED = ("batch_norm", "same_padding", "no_rotation")
-"""The arms that `quick` runs unless told otherwise."""
+_FIRST_ASKED = ("batch_norm", "same_padding", "no_rotation")
+ASKED = {"quick": _FIRST_ASKED, "long": (*_FIRST_ASKED, "no_border_weight"), "paper": ("all",)}
+"""The arms that a preset runs unless told otherwise."""
+LENGTHS = (500, 2000, 8000)
+"""Steps at which `long` compares: four times as many each time (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,15 @@ class Options:
     of their own.
     """
 
-    FIRST: ClassVar = ("preset", "arms", "dataset", "folds", "seeds", "minutes")
+    FIRST: ClassVar = ("preset", "arms", "dataset", "folds", "seeds", "lengths", "minutes")
 
     _: KW_ONLY
     preset: Preset = "quick"
-    """quick: two CPU cores. paper: the paper's settings, needs an accelerator."""
+    """quick: two CPU cores. long: two CPU cores too, at several lengths. paper: the paper's
+    settings, needs an accelerator."""
     arms: tuple[str, ...] = ()
-    """Names of experiments, or 'all'; default: batch_norm same_padding no_rotation for quick, all
-    for paper. The baseline is always run."""
+    """Names of experiments, or 'all'; default: batch_norm same_padding no_rotation for quick, these
+    and no_border_weight for long, all for paper. The baseline is always run."""
     dataset: Dataset = "isbi2012"
     """isbi2012, the EM stack; quick takes the phantom where there is none. The phantom and each
     cell tracking set have a page of their own."""
@@ -81,6 +87,10 @@ class Options:
     default: directions, 1 = train on 01 and score 02, 2 = train on 02 and score 01."""
     seeds: tuple[int, ...] = (0, 1)
     """Seeds of initialisation, sample order, augmentation and drop-out."""
+    lengths: tuple[int, ...] = ()
+    """Numbers of steps at which to compare; default: 500 2000 8000 for long, else
+    --training.steps alone. A longer run begins with the shorter one where the rate is constant at
+    first and then falls (--training.schedule constant_then_fall)."""
     processes: int = 0
     """On this machine, each with its share of the cores or one GPU; 0: none but this."""
     scheduler: str | None = None
@@ -105,6 +115,10 @@ class Options:
         """The preset, marked where its settings were changed on the command line."""
         same = self.instances == experiments.instances(self.base)
         return experiments.preset_in_record(self.preset, self.base, self.config, as_it_is=same)
+
+
+def _with_steps(config: ExperimentConfig, steps: int) -> ExperimentConfig:
+    return replace(config, training=replace(config.training, steps=steps))
 
 
 def data_loader(options: Options) -> Callable[[], Data]:
@@ -134,7 +148,7 @@ def data_loader(options: Options) -> Callable[[], Data]:
 def configurations(options: Options) -> dict[str, ExperimentConfig]:
     """The configuration of the baseline and of each arm; ValueError for what cannot be run."""
     base = options.config
-    asked = options.arms or (ASKED if options.preset == "quick" else ("all",))
+    asked = options.arms or ASKED[options.preset]
     names = experiments.arms() if "all" in asked else list(dict.fromkeys(asked))
     found = {BASELINE: base}
     for name in names:
@@ -160,6 +174,7 @@ def check(options: Options) -> None:
     for name, numbers, (least, most) in (
         ("folds", options.folds, limits),
         ("seeds", options.seeds, (0, 2**31)),
+        ("lengths", options.lengths or (1,), (1, 10**8)),
     ):
         if (
             not numbers
@@ -178,6 +193,11 @@ def check(options: Options) -> None:
             f"--processes {options.processes}: must be ≥ 0, and 0 with --scheduler, whose own run"
         )
     options.budget.check()
+    if options.budget.minutes is not None and options.lengths:
+        raise ValueError(
+            f"--minutes {options.budget.minutes:g}: plans one number of steps, and --lengths "
+            f"{' '.join(map(str, options.lengths))} are several; drop one of the two"
+        )
     if options.budget.minutes is not None and (options.processes or options.scheduler):
         raise ValueError(
             f"--minutes {options.budget.minutes:g}: a plan is made for runs one after the other; "
@@ -210,15 +230,17 @@ def with_planned_steps(
 def jobs_of(
     options: Options, configs: Mapping[str, ExperimentConfig], plan: Mapping[str, Any] | None
 ) -> list[Job]:
-    """The runs of all arms on all folds with all seeds."""
+    """The runs of all arms on all folds with all seeds, of all lengths."""
     code = code_version()
+    lengths = sorted(options.lengths) or [options.config.training.steps]
     return [
         Job(
             arm=arm,
             question="" if arm == BASELINE else experiments.question(arm),
             preset=options.preset_in_record,
-            baseline=options.config,
-            config=config,
+            baseline=_with_steps(options.config, steps),
+            config=_with_steps(config, steps),
+            shorter_steps=shorter,
             fold=fold,
             seed=seed,
             output=options.output,
@@ -229,6 +251,7 @@ def jobs_of(
             engine=options.engine,
             plan=plan,
         )
+        for shorter, steps in zip([None, *lengths], lengths, strict=False)
         for fold in options.folds
         for seed in options.seeds
         for arm, config in configs.items()
@@ -248,12 +271,14 @@ def main(options: Options) -> None:
     jobs = jobs_of(options, configs, plan)
     to_do = still_to_do(jobs, data)
     if to_do:
-        table = (options.preset_in_record, data.name, config_hash(options.config))
         known = read_records(options.results / "runs", "ablation")
-        refuse_other_data(known, training_hashes(data), table)
+        for baseline in {config_hash(job.baseline) for job in to_do}:
+            table = (options.preset_in_record, data.name, baseline)
+            refuse_other_data(known, training_hashes(data), table)
     print(
         f"{len(jobs)} runs, {len(to_do)} of them without a record yet: {', '.join(configs)}; "
         f"folds {options.folds}, seeds {options.seeds}"
+        + (f", steps {options.lengths}" if options.lengths else "")
     )
     outcomes = run_jobs(jobs, load, workers=options.processes, scheduler=options.scheduler)
     pages = write_ablations(options.results)
@@ -263,10 +288,16 @@ def main(options: Options) -> None:
 
 
 def defaults(*, preset: Preset = "quick", dataset: Dataset = "isbi2012") -> dict[str, Any]:
-    """What preset and data set decide: the folds and the defaults of all settings."""
+    """What preset and data set decide: folds, lengths and the defaults of all settings."""
     base = SETS[dataset].bases[preset]
     cells, config = experiments.instances(base), experiments.load(base)
-    return {"folds": SETS[dataset].folds, "instances": cells, "config": config}
+    lengths = LENGTHS if preset == "long" else ()
+    return {
+        "folds": SETS[dataset].folds,
+        "lengths": lengths,
+        "instances": cells,
+        "config": config,
+    }
 
 
 def options_from(argv: list[str] | None = None) -> Options:

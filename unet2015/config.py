@@ -156,11 +156,13 @@ class TrainingConfig:
     """Step size on the weighted mean loss; not in the paper."""
     warmup_steps: int = 1000
     """Linear rise of the learning rate, against dead starts; not in the paper (our choice)."""
-    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    schedule: Literal["constant", "cosine", "plateau", "constant_then_fall"] = "cosine"
     """Course of the learning rate after the warm-up; not in the paper (our choice). 'plateau': a
-    tenth whenever the loss has stopped falling (later re-implementations)."""
+    tenth whenever the loss has stopped falling (later re-implementations). 'constant_then_fall': a
+    straight fall over the last fifth of the steps, so that runs of several lengths share all that
+    is before it (Hägele et al. 2024, arXiv:2405.18392)."""
     final_learning_rate: float = 0.0
-    """Where 'cosine' ends and what 'plateau' does not go below; not in the paper."""
+    """Where a rate that falls ends and what 'plateau' does not go below; not in the paper."""
     weight_decay: float = 0.0
     """L2 penalty; not in the paper."""
     gradient_clip: float | None = None

@@ -69,8 +69,70 @@ def test_every_preset_has_its_section_and_says_not_run():
     text = page(grid(("gelu",)))
     assert "## Preset `quick`, baseline 000000000000" in text
     assert "## Preset `paper`\n\nnot run" in text
-    assert page([]).count("\n\nnot run\n") == 2
+    assert page([]).count("\n\nnot run\n") == 3
     assert "No arm was run." in page(grid(()))
+
+
+def of_lengths(arms, lengths=(500, 2000), **more):
+    """The same arms at several lengths; each is better than the baseline at the first one only."""
+    records = []
+    for k, steps in enumerate(lengths):
+        for record in grid(arms, **more):
+            config = record["config"]
+            training = config["training"] | {"steps": steps}
+            gain = 0.05 * k * (arms.index(record["arm"]) + 1 if record["arm"] in arms else 0)
+            scores = record["scores"] and {
+                name: {
+                    "value": each["value"] + (3 * gain if not name.startswith("v_") else -3 * gain)
+                }
+                for name, each in record["scores"].items()
+            }
+            records.append(
+                record
+                | {
+                    "name": f"{record['name']}_{steps}",
+                    "preset": "long",
+                    "baseline_hash": f"{steps:012}",
+                    "config": config | {"training": training},
+                    "scores": scores,
+                    "training": record["training"] | {"steps": steps},
+                }
+            )
+    return records
+
+
+def test_several_lengths_are_told_side_by_side(tmp_path):
+    records = of_lengths(("gelu", "silu"))
+    text = page(records)
+    assert (
+        "| `gelu` | better in 6, worse in 0 of 6 (4 pairs) | better in 0, worse in 6 of 6" in text
+    )
+    assert "|  | 500 steps | 2000 steps |".replace("|  |", "| arm |") in text
+    assert "## Preset `long`, baseline 000000002000, 2000 steps\n" in text
+    short, long = sorted(sections(records), key=lambda section: section.steps)
+    for section in (short, long):
+        for arm in section.arms:
+            cell = evidence(arm)["V^Rand"]
+            (line,) = (x for x in text.splitlines() if x.startswith(f"| `{arm.name}` | V^Rand |"))
+            assert cell in line
+    for record in records:
+        write_record(tmp_path / "runs", record["name"], record)
+    paths = {path.name: path.read_bytes() for path in write_ablations(tmp_path)}
+    assert "ablations_long_lengths.png" in paths
+    assert "](figures/ablations_long_lengths.png)" in text
+    assert {path.name: path.read_bytes() for path in write_ablations(tmp_path)} == paths
+
+
+def test_one_length_and_other_settings_are_no_lengths():
+    one = of_lengths(("gelu",), lengths=(500,))
+    assert "when does it pay" not in page(one)
+    other = of_lengths(("gelu",), lengths=(2000,))
+    for record in other:
+        record["config"]["model"] = record["config"]["model"] | {"width": 8}
+    assert "when does it pay" not in page(one + other)
+    # an arm that was not run at one of the lengths
+    part = [r for r in of_lengths(("gelu", "silu")) if r["arm"] != "silu" or "_500" in r["name"]]
+    assert "| `silu` | better in 6, worse in 0 of 6 (4 pairs) | not run |" in page(part)
 
 
 def test_the_phantom_has_a_page_of_its_own(tmp_path):

@@ -55,6 +55,16 @@ def test_one_command_runs_compares_and_tabulates(tmp_path, capsys):
     assert [r["arm"] for r in records_in(tmp_path)] == sorted([*arms, "tta_8", "gelu"])
 
 
+def test_several_lengths_leave_a_record_each(tmp_path):
+    few = ("--folds", 1, "--seeds", 0, "--arms", "no_rotation", "--lengths", 30, 10)
+    falling = ("--training.schedule", "constant_then_fall", "--training.warmup-steps", 0)
+    assert run_tiny(tmp_path, *few, *falling) == 0
+    found = [(r["arm"], r["training"]["steps"]) for r in records_in(tmp_path)]
+    assert sorted(found) == [(arm, n) for arm in ("baseline", "no_rotation") for n in (10, 30)]
+    text = (tmp_path / "results" / "ablations_phantom.md").read_text()
+    assert text.count("## Preset `quick, changed`, baseline ") == 2
+
+
 def test_minutes_plan_the_same_steps_for_every_arm(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "seconds_per_step", lambda *given, **way: 1.0)
     few = ("--folds", 1, 4, "--seeds", 0, "--arms", "no_rotation", "tta_8", "--minutes", 1.5)
@@ -77,6 +87,8 @@ def test_minutes_plan_the_same_steps_for_every_arm(tmp_path, monkeypatch):
         (("--seeds", 1, 1), ["--seeds 1 1", "different"]),
         (("--processes", -1), ["--processes -1", "≥ 0"]),
         (("--processes", 2, "--minutes", 3), ["--minutes 3", "drop --processes"]),
+        (("--lengths", 5, 9, "--minutes", 3), ["--minutes 3", "--lengths 5 9", "drop one"]),
+        (("--lengths", 0), ["--lengths 0", "1 …"]),
         (("--compile", "cuda_graph"), ["--compile cuda_graph", "on device cpu"]),
         (("--processes", 2, "--scheduler", "tcp://127.0.0.1:9"), ["--processes 2", "--scheduler"]),
         (("--preset", "paper"), ["ISBI 2012 EM stack not found"]),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT
+from unet2015.augmentation.tile import TileSequence
 from unet2015.config import (
     AugmentationConfig,
     ExperimentConfig,
@@ -60,7 +61,7 @@ def changed(steps: int = 4, **training: float) -> ExperimentConfig:
 
 
 def test_a_run_leaves_its_record_and_is_not_done_again(tmp_path):
-    assert run_jobs([job(tmp_path)], SMALL) == {"baseline, fold 1, seed 0": "finished"}
+    assert run_jobs([job(tmp_path)], SMALL) == {"baseline, 4 steps, fold 1, seed 0": "finished"}
     (record,) = read_records(tmp_path / "records", "ablation")
     assert record["held_out"] == [2, 3]
     assert record["trained_on"] == [0, 1, 4, 5, 6, 7, 8, 9]
@@ -70,7 +71,7 @@ def test_a_run_leaves_its_record_and_is_not_done_again(tmp_path):
     assert "test-volume.tif" not in record["data_hashes"]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert not [path for path in before if path.name == CURRENT]
-    assert run_jobs([job(tmp_path)], SMALL) == {"baseline, fold 1, seed 0": "finished"}
+    assert run_jobs([job(tmp_path)], SMALL) == {"baseline, 4 steps, fold 1, seed 0": "finished"}
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
 
@@ -124,14 +125,37 @@ def test_a_test_time_arm_uses_the_baselines_network(tmp_path):
     assert not job(tmp_path).test_time
     # asked for first, and run after the baseline
     assert list(run_jobs([tta, job(tmp_path)], SMALL)) == [
-        "baseline, fold 1, seed 0",
-        "tta_8, fold 1, seed 0",
+        "baseline, 4 steps, fold 1, seed 0",
+        "tta_8, 4 steps, fold 1, seed 0",
     ]
     assert len(list((tmp_path / "runs").rglob(WEIGHTS))) == 1
     base, arm = read_records(tmp_path / "records")
     assert base["training"] == arm["training"]
     assert arm["scores"] != base["scores"]
     assert arm["config"]["prediction"]["averaging"] == "dihedral8"
+
+
+def test_of_several_lengths_a_longer_run_begins_with_the_shorter_one(tmp_path, monkeypatch):
+    def of_length(folder: Path, steps: int, shorter: int | None = None) -> Job:
+        return replace(
+            job(folder, config=changed(steps, schedule="constant_then_fall")),
+            baseline=changed(steps, schedule="constant_then_fall"),
+            shorter_steps=shorter,
+        )
+
+    alone = of_length(tmp_path / "alone", 100)
+    run_jobs([alone], SMALL)
+    drawn = []
+    make = TileSequence.__getitem__
+    monkeypatch.setattr(TileSequence, "__getitem__", lambda s, k: drawn.append(k) or make(s, k))
+    # asked for in the wrong order
+    found = run_jobs([of_length(tmp_path, 100, 50), of_length(tmp_path, 50)], SMALL)
+    assert list(found) == [f"baseline, {n} steps, fold 1, seed 0" for n in (50, 100)]
+    assert drawn == [*range(50), *range(40, 100)]
+    (whole,) = read_records(tmp_path / "alone" / "records")
+    short, long = sorted(read_records(tmp_path / "records"), key=lambda r: r["training"]["steps"])
+    assert (long["scores"], long["curve"]) == (whole["scores"], whole["curve"])
+    assert short["scores"] != long["scores"]
 
 
 def test_learning_curves_are_thinned_to_means():

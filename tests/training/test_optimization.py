@@ -1,5 +1,6 @@
 """Optimisers and learning rates against PyTorch's own schedulers and against hand-made updates."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.tiny import blob_tiles, cut_off, quietly, same_weights, settings
 from unet2015.config import TrainingConfig
 from unet2015.training import optimization
 from unet2015.training.history import EVERY_STEPS, Row
-from unet2015.training.optimization import learning_rate, make_optimizer
+from unet2015.training.optimization import fall_begins, learning_rate, make_optimizer
 
 
 def rows(losses: list[float]) -> list[Row]:
@@ -88,6 +89,26 @@ def test_cosine_is_pytorchs():
             optimizer.step()
             scheduler.step()
         assert learning_rate(50, config) == final
+
+
+def test_constant_then_fall_is_a_line_over_the_last_fifth():
+    for final in (0.0, 1e-3):
+        config = TrainingConfig(
+            steps=500,
+            warmup_steps=10,
+            learning_rate=4e-3,
+            final_learning_rate=final,
+            schedule="constant_then_fall",
+        )
+        found = [learning_rate(step, config) for step in range(501)]
+        corners = [0, 9, 400, 500], [4e-4, 4e-3, 4e-3, final]
+        assert found == pytest.approx(np.interp(range(501), *corners))
+    # so late a warm-up leaves no constant part; the two lengths are equal until the first falls
+    late = replace(config, warmup_steps=450)
+    assert fall_begins(late) == 460
+    assert learning_rate(459, late) == 4e-3 > learning_rate(461, late)
+    longer = replace(config, steps=2000)
+    assert [learning_rate(step, longer) for step in range(401)] == found[:401]
 
 
 @pytest.mark.parametrize(("name", "decoupled"), [("adam", False), ("adamw", True)])

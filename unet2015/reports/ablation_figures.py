@@ -1,5 +1,6 @@
 """Pictures of the ablations, from the records alone: paired differences, and learning curves."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,55 @@ def _differences(section: Section, title: str) -> Figure:
     count = max(arm.pairs for arm in section.arms)
     figure.suptitle(f"{title}: paired differences, {count} pairs or fewer an arm")
     return figure
+
+
+def draw_lengths(lengths: Sequence[Section], folder: Path) -> Path:
+    """Write <stem>_lengths.png: each arm's differences from the baseline against the steps.
+
+    lengths: as `statistics.of_several_lengths`. The same records give the same bytes.
+    """
+    names = sorted({arm.name for section in lengths for arm in section.arms})
+    drawn = CELL_METRICS if lengths[0].dataset in RELEASES else _DRAWN_OF_EM
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{figure_stem(lengths[0])}_lengths.png"
+    style: Any = {**sns.axes_style("whitegrid"), **FONT}
+    with matplotlib.rc_context(style):
+        size = (3.2 * len(drawn), 1.2 + 1.7 * len(names))
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        axes = figure.subplots(len(names), len(drawn), sharex=True, sharey="col", squeeze=False)
+        for row, name in zip(axes, names, strict=True):
+            for ax, metric in zip(row, drawn, strict=True):
+                _against_steps(ax, lengths, name, metric)
+        for ax, metric in zip(axes[0], drawn, strict=True):
+            words, _, sign = METRICS[metric]
+            ax.set_title(f"{words} ({'higher' if sign > 0 else 'lower'}: better)")
+        for ax, name in zip(axes[:, 0], names, strict=True):
+            ax.set_ylabel(name)
+        figure.suptitle("arm − baseline against steps: pairs, and their mean with its interval")
+        write_png(figure, path)
+    return path
+
+
+def _against_steps(ax: Any, lengths: Sequence[Section], name: str, metric: str) -> None:
+    """One arm's differences in one metric: each pair a dot, the means joined, with intervals."""
+    means, lows, highs = {}, {}, {}
+    for section in lengths:
+        for arm in (arm for arm in section.arms if arm.name == name):
+            found, steps = arm.difference(metric), section.steps
+            ax.plot([steps] * len(found.pairs), [*found.pairs.values()], ".", color=BLUE, alpha=0.4)
+            if found.mean is not None:
+                low, high = found.interval.low, found.interval.high
+                means[steps] = found.mean
+                lows[steps] = 0.0 if low is None else found.mean - low
+                highs[steps] = 0.0 if high is None else high - found.mean
+    reach = [[*lows.values()], [*highs.values()]]
+    ax.errorbar([*means], [*means.values()], reach, fmt="D-", color=VERMILLION, capsize=4)
+    ax.axhline(0, color="0.3", linewidth=1)
+    steps = [section.steps for section in lengths]
+    ax.set(xscale="log", xlabel="steps", xticks=steps, xticklabels=steps)
+    ax.minorticks_off()
+    ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    ax.label_outer()
 
 
 def _curves(section: Section, title: str) -> Figure:

@@ -10,7 +10,7 @@ from typing import Any
 
 from unet2015.data.cell_tracking import RELEASES
 from unet2015.reports import pages, records
-from unet2015.reports.ablation_figures import draw_section, figure_stem
+from unet2015.reports.ablation_figures import draw_lengths, draw_section, figure_stem
 from unet2015.reports.statistics import (
     DIVERGED,
     FAILED,
@@ -20,13 +20,14 @@ from unet2015.reports.statistics import (
     Difference,
     Section,
     metrics_of,
+    of_several_lengths,
     scores,
     sections,
 )
 from unet2015.reports.words import commit_in_words
 from unet2015.runtime.record import read_records
 
-PRESETS = ("quick", "paper")
+PRESETS = ("quick", "long", "paper")
 EM_STACK, PHANTOM = "isbi2012", "phantom"
 
 
@@ -45,14 +46,21 @@ def write_ablations(results: Path) -> list[Path]:
     for section in found:  # of one preset, the newest is first: older baselines have no figures
         if _has_figures(section):
             drawn.setdefault(figure_stem(section), section)
-    figures = [draw_section(section, results / "figures") for section in drawn.values()]
-    return [*pages.write(made), *(path for paths in figures for path in paths)]
+    folder = results / "figures"
+    figures = [path for section in drawn.values() for path in draw_section(section, folder)]
+    figures += [draw_lengths(each, folder) for each in _drawn_lengths(found).values()]
+    return [*pages.write(made), *figures]
 
 
 def page(found: Sequence[Section], dataset: str = EM_STACK) -> str:
     """The page of all sections on one data set; 'not run' for a preset without one."""
     shown: dict[str, list[dict[str, Any]]] = {
         preset: [] for preset in PRESETS if dataset != PHANTOM
+    }
+    several = {
+        lengths[0].preset: _lengths(lengths)
+        for lengths in _drawn_lengths(found).values()
+        if lengths[0].dataset == dataset
     }
     for section in found:
         if section.dataset == dataset:
@@ -70,6 +78,7 @@ def page(found: Sequence[Section], dataset: str = EM_STACK) -> str:
             for metric, (words, decimals, _) in metrics_of(dataset).items()
         ],
         presets=shown,
+        lengths=several,
     )
 
 
@@ -99,6 +108,46 @@ def mostly(arm: Arm, verdict: str, opposite: str) -> bool:
     return 2 * found.count(verdict) >= len(found) and opposite not in found
 
 
+def _drawn_lengths(found: Sequence[Section]) -> dict[str, list[Section]]:
+    """Of each preset and data set that have figures the newest sections of several lengths."""
+    drawn: dict[str, list[Section]] = {}
+    for lengths in of_several_lengths(filter(_has_figures, found)):
+        drawn.setdefault(figure_stem(lengths[0]), lengths)
+    return drawn
+
+
+def _lengths(lengths: Sequence[Section]) -> dict[str, Any]:
+    """What the template says of one baseline and its arms at several numbers of steps."""
+    names = sorted({arm.name for section in lengths for arm in section.arms})
+    verdicts = {name: {"arm": f"`{name}`"} for name in names}
+    figures = {
+        (name, words): {"arm": f"`{name}`", "metric": words}
+        for name in names
+        for words, _, _ in metrics_of(lengths[0].dataset).values()
+    }
+    for section in lengths:
+        steps = f"{section.steps} steps"
+        for line in (*verdicts.values(), *figures.values()):
+            line[steps] = "not run"
+        for arm in section.arms:
+            verdicts[arm.name][steps] = _verdicts(arm)
+            for each in arm.differences:
+                words = METRICS[each.metric][0]
+                figures[arm.name, words][steps] = _figure(each, arm.pairs) or "no pair"
+    return {
+        "figure": f"{figure_stem(lengths[0])}_lengths",
+        "verdicts": [*verdicts.values()],
+        "figures": [*figures.values()],
+    }
+
+
+def _verdicts(arm: Arm) -> str:
+    """In how many metrics an arm is better and worse."""
+    found = [difference.verdict for difference in arm.differences]
+    better, worse = found.count("better"), found.count("worse")
+    return f"better in {better}, worse in {worse} of {len(found)} ({arm.pairs} pairs)"
+
+
 def _has_figures(section: Section) -> bool:
     return bool(section.arms) and section.dataset != PHANTOM and section.preset in PRESETS
 
@@ -110,7 +159,7 @@ def _section(section: Section, *, newest: bool) -> dict[str, Any]:
     commits = sorted(map(commit_in_words, runs))
     return {
         "hash": section.baseline_hash,
-        "config": runs[0]["config"],
+        "config": section.config,
         "instances": runs[0].get("instances") or {},
         "machines": sorted(set(map(_machine, runs))),
         "command": max(runs, key=lambda run: run["started"])["command"],

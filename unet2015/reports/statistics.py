@@ -5,10 +5,12 @@ sequence of samples, the same number of steps. On a cell tracking set a fold is 
 trained on sequence 01 and scored on 02, 2 the other way round. Nothing is trained here.
 """
 
+import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,6 +124,30 @@ class Section:
     baseline_hash: str
     baseline: Arm
     arms: tuple[Arm, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings of the baseline."""
+        return self.baseline.runs["config"].iloc[0]
+
+    @property
+    def steps(self) -> int:
+        return self.config["training"]["steps"]
+
+
+def of_several_lengths(found: Iterable[Section]) -> list[list[Section]]:
+    """The sections whose baselines differ in their number of steps alone, the shortest first.
+
+    Only where there are several lengths with an arm; the newest of each, as `sections` gives them.
+    """
+    alike: dict[str, dict[int, Section]] = {}
+    for section in found:
+        if section.arms:
+            training = section.config["training"] | {"steps": None}
+            shared = section.config | {"training": training}
+            key = json.dumps([section.preset, section.dataset, shared], sort_keys=True)
+            alike.setdefault(key, {}).setdefault(section.steps, section)
+    return [[each[n] for n in sorted(each)] for each in alike.values() if len(each) > 1]
 
 
 def sections(found: Sequence[Record]) -> list[Section]:

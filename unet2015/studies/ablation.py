@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -67,6 +68,8 @@ class Job:
     """How it is trained."""
     plan: Mapping[str, Any] | None = None
     """What --minutes planned, for the record."""
+    shorter_steps: int | None = None
+    """Steps of the run with which this one begins (`loop.train`, shorter_run)."""
 
     @property
     def test_time(self) -> bool:
@@ -75,8 +78,12 @@ class Job:
         return self.arm != BASELINE and same
 
     @property
+    def steps(self) -> int:
+        return self.config.training.steps
+
+    @property
     def name(self) -> str:
-        return f"{self.arm}, fold {self.fold}, seed {self.seed}"
+        return f"{self.arm}, {self.steps} steps, fold {self.fold}, seed {self.seed}"
 
 
 def run_jobs(
@@ -95,19 +102,30 @@ def run_jobs(
     Raises ConnectionError naming a scheduler that cannot be reached, and TrainingStopped if a
     signal asked this process to stop.
     """
-    # a network that several arms share is trained once: before those that only predict with it
-    trained, predicting = ([j for j in jobs if j.test_time is late] for late in (False, True))
     outcomes: dict[str, str] = {}
     if not workers and scheduler is None:
         data = load()
-        for job in (*trained, *predicting):
+        for job in (job for part in _in_order(jobs) for job in part):
             outcomes[job.name] = run_job(job, data)
             print(f"{len(outcomes)} of {len(jobs)}: {job.name}: {outcomes[job.name]}", flush=True)
         return outcomes
     with _cluster(workers, scheduler) as client:
-        for part in (trained, predicting):
+        for part in _in_order(jobs):
             outcomes |= _run_on(client, part, load, local=scheduler is None)
     return outcomes
+
+
+def _in_order(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The runs in parts of which none needs what a later one leaves.
+
+    A network that several arms share is trained once, before those that only predict with it; a
+    run begins with the shorter one.
+    """
+
+    def key(job: Job) -> tuple[bool, int]:
+        return job.test_time, job.steps
+
+    return [list(part) for _, part in groupby(sorted(jobs, key=key), key)]
 
 
 def run_job(job: Job, data: Data) -> str:
@@ -171,16 +189,19 @@ def training_hashes(data: Data) -> dict[str, str]:
 
 def _train_and_score(job: Job, data: Data) -> dict[str, Any]:
     trained = job.baseline if job.test_time else job.config
-    arm = BASELINE if job.test_time else job.arm
-    folder = job.output / f"ablation_{data.name}_{arm}_{config_hash(trained)}"
+    shorter = None
+    if job.shorter_steps is not None:
+        training = replace(trained.training, steps=job.shorter_steps)
+        shorter = _folder(job, data, replace(trained, training=training))
     network = SETS[data.name].train(
         data,
         job.fold,
         trained,
-        folder / f"fold{job.fold}_seed{job.seed}",
+        _folder(job, data, trained),
         cells=job.cells,
         seed=job.seed,
         name=job.name,
+        shorter_run=shorter,
         **job.engine.options(),
     )
     probability, seconds = network.probability, network.prediction_seconds
@@ -196,6 +217,13 @@ def _train_and_score(job: Job, data: Data) -> dict[str, Any]:
         "curve": thinned(network.checkpoint.history),
         "prediction_seconds": seconds,
     }
+
+
+def _folder(job: Job, data: Data, trained: ExperimentConfig) -> Path:
+    """Where a network of the run's arm, fold and seed is trained with these settings."""
+    arm = BASELINE if job.test_time else job.arm
+    folder = job.output / f"ablation_{data.name}_{arm}_{config_hash(trained)}"
+    return folder / f"fold{job.fold}_seed{job.seed}"
 
 
 def _predict_again(job: Job, trained: Network) -> np.ndarray:

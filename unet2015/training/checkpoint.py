@@ -22,10 +22,11 @@ from unet2015.model import UNet
 from unet2015.runtime.atomic import write_bytes
 
 FORMAT = "unet2015 checkpoint 1"
-CURRENT, PREVIOUS, NEXT, WEIGHTS = (
+CURRENT, PREVIOUS, NEXT, BEFORE_FALL, WEIGHTS = (
     "checkpoint.safetensors",
     "checkpoint-previous.safetensors",
     "checkpoint-next.safetensors",
+    "checkpoint-before-fall.safetensors",
     "weights.safetensors",
 )
 _MODEL, _OPTIMIZER = "model/", "optimizer/"

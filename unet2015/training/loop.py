@@ -28,6 +28,7 @@ from unet2015.runtime.record import code_version, versions
 from unet2015.runtime.signals import stop_signals
 from unet2015.training.batches import Batch, TileSource, batches
 from unet2015.training.checkpoint import (
+    BEFORE_FALL,
     CURRENT,
     WEIGHTS,
     Checkpoint,
@@ -39,7 +40,7 @@ from unet2015.training.checkpoint import (
 )
 from unet2015.training.cuda_step import Compile, check_compile, fast_step
 from unet2015.training.history import HISTORY, history_row, row_due, write_history
-from unet2015.training.optimization import learning_rate
+from unet2015.training.optimization import fall_begins, learning_rate
 from unet2015.training.progress import Report, tensorboard_writer
 from unet2015.training.resume import PROCESSES, find_run
 from unet2015.training.step import FIGURES, Run, new_run, own_drop_out, train_step
@@ -72,6 +73,7 @@ def train(
     augment_on: AugmentOn = "auto",
     deterministic: bool = False,
     compile: Compile = "none",
+    shorter_run: Path | None = None,
 ) -> Checkpoint:
     """Train the U-Net on `tiles` (paper §3) and return its final weights.
 
@@ -83,6 +85,9 @@ def train(
     benchmarks).
     `make_network` (called as `UNet`) and `loss` replace what the configuration says, for networks
     and losses that no option stands for; `data` must then tell them apart.
+    `shorter_run`: folder of a run that differs in its number of steps alone. With the schedule
+    'constant_then_fall' the two are equal until the shorter one's rate falls, and a new run begins
+    with the state that was kept there: it ends bit-identical to one from the first step.
 
     `augment_on`: who makes the tiles, `workers` threads of the host or the device itself, which
     needs none; 'auto': the device on CUDA (`tile_place`). `deterministic`: equal bits in every run
@@ -118,7 +123,9 @@ def train(
         )
         if place == "device":
             about[AUGMENT_ON] = place
-        found, finished = distributed.from_writer(lambda: find_run(output, config, seed, about))
+        found, finished = distributed.from_writer(
+            lambda: find_run(output, config, seed, about, shorter_run)
+        )
         if found is not None and finished:
             if distributed.is_writer() and not (output / HISTORY).exists():
                 write_history(output, found.history)
@@ -192,6 +199,7 @@ def _loop(
     unread: list[Tensor] = []  # on a GPU, reading every step would make the host wait for it
     began = saved = time.monotonic()
     seconds_before = run.seconds
+    falls_at = fall_begins(settings) if settings.schedule == "constant_then_fall" else None
     # several processes must stop in the same step: where all of them have read the same figures
     alone, writes = run.replicas is None, distributed.is_writer()
     for batch in ahead:
@@ -212,6 +220,9 @@ def _loop(
             run.pending = []
             if writes:
                 report.row(run.history)
+        if run.step == falls_at and writes:
+            with continued_after_refusal(output):
+                save_checkpoint(output / BEFORE_FALL, run.checkpoint())
         if (save or asked_by) and not unread:
             if writes:
                 _save(run, output)
