@@ -130,14 +130,17 @@ def data_loader(options: Options) -> Callable[[], Data]:
         return partial(load_cell_tracking, options.dataset, folder)
     phantom = partial(phantom_stack, seed=0)
     if options.dataset == "phantom":
-        if options.preset == "paper":
-            raise ValueError("--dataset phantom: preset paper runs on the real stack only")
+        if options.preset != "quick":
+            raise ValueError(
+                f"--dataset phantom: preset {options.preset} runs on the real stack only; use "
+                "--preset quick"
+            )
         return phantom
     real = partial(load_isbi2012, options.data)
     try:
         real()
     except FileNotFoundError as error:
-        if options.preset == "paper" or options.data is not None:
+        if options.preset != "quick" or options.data is not None:
             raise
         print(error, file=sys.stderr)
         print("PHANTOM: runs on a procedural stand-in, NOT the EM stack; it has its own page.")

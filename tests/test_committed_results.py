@@ -85,7 +85,8 @@ def test_every_record_has_its_link():
 def test_fields_that_were_added_later_leave_the_hashes_of_the_first_records_as_they_are():
     record = json.loads((RESULTS / "runs" / f"{FIRST_QUICK}.json").read_text(encoding="utf-8"))
     assert config_hash(from_dict(record["config"])) == "aaee67023055"
-    assert config_hash(experiments.load("quick")) == "aaee67023055"
+    assert config_hash(experiments.load("ablation_quick")) == "578bc272afac"
+    assert config_hash(experiments.load("cell_tracking_quick")) == "43d51bf24934"
 
 
 def test_the_pixel_error_that_em_runs_share_is_that_of_cell_everywhere():

@@ -46,12 +46,12 @@ def test_the_papers_table_1(row):
 def test_without_records_nothing_was_run():
     text = the_page()
     assert "python reproduce/tables.py" in text.splitlines()[0]
-    for preset in ("quick", "paper"):
+    for preset in ("quick", "hour", "paper"):
         (row,) = rows(text, f"ours, `{preset}`")
         assert row[2:8:2] == ["not run"] * 3
         assert f"- ours, `{preset}`: not run" in text
     assert "No record." in text
-    assert summary([]).count("not run") == 8
+    assert summary([]).count("not run") == 12
 
 
 def test_one_run_with_its_difference_to_the_paper():
@@ -95,6 +95,33 @@ def test_on_which_side_of_the_papers_errors_a_preset_is(errors, words):
     assert len(row["below"]) + len(row["above"]) == 3
 
 
+def test_runs_of_the_fold_for_choices_are_told_as_trials_and_make_no_row():
+    def trial(width, rate, day, pixel, seed=0):
+        changes = {"model": {"width": width}, "training": {"learning_rate": rate}}
+        config = {c: values | changes.get(c, {}) for c, values in a_record()["config"].items()}
+        record = a_record("quick, changed", seed, (0,), day, pooled=scores(pixel=pixel))
+        return record | {"config": config, "config_hash": f"{width}/{rate}"}
+
+    text = the_page(
+        trial(16, 1e-3, 1, 0.07),
+        trial(16, 1e-3, 2, 0.08, seed=1),
+        trial(8, 1e-3, 3, 0.09),
+        trial(8, 2e-3, 4, 0.1) | {"preset": "paper, changed"},
+        a_record(day=5) | {"config_hash": "8/0.001"},
+    )
+    (row,) = rows(text, "ours, `quick`")
+    assert row[1] == "held-out slices 24–29 (fold 4)"
+    assert "held-out slices 0–5" not in text
+    tried = text.partition("What was tried")[2].partition("</details>")[0]
+    quick, paper = tried.split("For `paper`:")
+    assert "| model.width | minutes |" in quick  # the rate is the same in both
+    assert "| 16 | 8.0 ± 0.0 | 0.0500 ± 0.0000 | 0.0750 ± 0.0050 |" in quick
+    assert "| 8 | 8.0 | 0.0500 | 0.0900 | 0.000500 | 0.9500 | 0.9700 | yes | [" in quick
+    assert "|  | minutes" not in paper
+    assert "0.1000" in paper
+    assert "What was tried" not in the_page(a_record())
+
+
 def test_seeds_share_a_row_with_mean_and_half_range():
     records = [
         a_record(seed=0, pooled=scores(pixel=0.06, warping=0.0004)),
@@ -123,7 +150,7 @@ def test_of_equal_runs_the_newest_counts():
     [
         {"preset": "paper"},
         {"config_hash": "another"},
-        {"folds": (0,)},
+        {"folds": (1,)},
         {"scores_protocol": "2016"},
     ],
 )

@@ -20,8 +20,10 @@ GUARDED = "scores.warping_error_guarded.value"
 HEAD = ["scored on=scored_on", "warping error=warping error:.6f"]
 HEAD += ["Rand error=Rand error:.4f", "pixel error=pixel error:.4f"]
 """The columns of the short tables; those of the page stand in its template."""
-PRESETS: dict[str, tuple[int, ...]] = {"quick": (4,), "paper": (0, 1, 2, 3, 4)}
-"""The presets and the folds that each runs; quick's settings were chosen with fold 4 unseen."""
+PRESETS: dict[str, tuple[int, ...]] = {"quick": (4,), "hour": (4,), "paper": (0, 1, 2, 3, 4)}
+"""The presets and the folds that each runs; the first two were chosen with fold 4 unseen."""
+FOR_CHOICES = ("0",)
+"""The fold on which settings are chosen: a run of this one alone was a trial."""
 EQUAL = ("preset", "config_hash", "folds", "scores_protocol")
 """In what runs are equal that may be averaged; they differ in their seeds."""
 
@@ -50,13 +52,15 @@ def page(found: Sequence[Record], dataset: str = "isbi2012") -> str:
     """
     phantom = dataset == "phantom"
     held_out, submitted = rows(found, HELD_OUT, dataset), rows(found, TEST_VOLUME, dataset)
+    tried = [] if phantom else [row for row in held_out if row["folds"] == FOR_CHOICES]
+    held_out = [row for row in held_out if phantom or row["folds"] != FOR_CHOICES]
     every = held_out + submitted
     absent = {*(("quick",) if phantom else PRESETS)} - {row["preset"] for row in held_out}
     missing = [not_run(f"ours, `{p}`", HELD_OUT) | {"preset": p} for p in absent]
     main = sorted(held_out + missing, key=lambda row: records.preset_order(row["preset"]))
     claimed = [] if phantom else [claimed_row(found, preset) for preset in PRESETS]
     scored = [row for row in every if row["scored"]]
-    used = {run["name"]: run for row in every for run in row["runs"]}
+    used = {run["name"]: run for row in every + tried for run in row["runs"]}
     folds = records.where(_table(found, dataset), part=FOLD)
     return pages.render(
         "em_challenge",
@@ -71,6 +75,7 @@ def page(found: Sequence[Record], dataset: str = "isbi2012") -> str:
             for run in row["runs"]
             for part in records.where(folds, name=run["name"]).to_dict("records")
         ],
+        tried=_tried(tried, folds, [row["config_hash"] for row in claimed if row]),
         configurations={row["configuration"]: row["deviations"] for row in every},
         not_run=[] if phantom else [p for p in PRESETS if p not in {r["preset"] for r in every}],
         runs=[records.in_words(used[name]) for name in sorted(used)],
@@ -169,6 +174,32 @@ def _row(group: pd.DataFrame) -> Row:
         "runs": group.to_dict("records"),
         "scored": scored.to_dict("records"),
     }
+
+
+def _tried(
+    trials: Sequence[Row], folds: pd.DataFrame, taken_hashes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """By preset, what was tried for it on one fold: the settings that vary as columns, scores.
+
+    folds: the table's rows of part FOLD. taken_hashes: of the settings that presets have.
+    """
+    by_preset: dict[str, list[Row]] = {}
+    for row in trials:
+        by_preset.setdefault(row["preset"].removesuffix(", changed"), []).append(row)
+    found = {}
+    for preset in sorted(by_preset, key=records.preset_order):
+        rows_of_preset = by_preset[preset]
+        # one column per setting, as text: the same in all of them is not shown
+        settings = pd.json_normalize([row["config"] for row in rows_of_preset]).astype(str)
+        settings = settings.loc[:, settings.nunique() > 1]
+        lines = []
+        for row, values in zip(rows_of_preset, settings.to_dict("records"), strict=True):
+            parts = folds.loc[folds["name"].isin([run["name"] for run in row["runs"]])]
+            minutes = list(parts["training.minutes"])
+            taken = "yes" if row["config_hash"] in taken_hashes else ""
+            lines.append(row | values | {"minutes": minutes, "taken": taken})
+        found[preset] = {"rows": lines, "varied": list(settings)}
+    return found
 
 
 def _scored_on(run: Record) -> str:

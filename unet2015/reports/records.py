@@ -99,8 +99,9 @@ def latest(table: pd.DataFrame) -> dict[Any, Any]:
 
 
 def preset_order(preset: str) -> tuple[int, str]:
-    """Sorts quick first, then paper, then all others by name."""
-    return {"quick": 0, "paper": 1}.get(preset, 2), preset
+    """Sorts from quick to paper by the time they take, then all others by name."""
+    known = ("quick", "long", "hour", "paper")
+    return known.index(preset) if preset in known else len(known), preset
 
 
 def link(run: Record) -> str:
