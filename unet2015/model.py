@@ -246,6 +246,8 @@ def predicted_class(scores: Tensor) -> Tensor:
 
 def _centre_crop(skip: Tensor, like: Tensor) -> Tensor:
     """The centre of the contracting path's map, as large as `like` (paper §2: 'cropped')."""
-    height, width = like.shape[2:]
-    top, left = (skip.shape[2] - height) // 2, (skip.shape[3] - width) // 2
-    return skip[:, :, top : top + height, left : left + width]
+    if skip.shape[2:] == like.shape[2:]:
+        return skip
+    down, across = (skip.shape[2] - like.shape[2]) // 2, (skip.shape[3] - like.shape[3]) // 2
+    # the gradient of a slice would not be channels-last as all others are, and cost copies
+    return F.pad(skip, (-across, -across, -down, -down))
