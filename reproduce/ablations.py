@@ -55,8 +55,9 @@ Dataset = Literal["isbi2012", "phantom", "PhC-C2DH-U373", "DIC-C2DH-HeLa"]
 _FIRST_ASKED = ("batch_norm", "same_padding", "no_rotation")
 ASKED = {"quick": _FIRST_ASKED, "long": (*_FIRST_ASKED, "no_border_weight"), "paper": ("all",)}
 """The arms that a preset runs unless told otherwise."""
-LENGTHS = (500, 2000, 8000)
-"""Steps at which `long` compares: four times as many each time (our choice)."""
+LONG = {"lengths": (500, 2000, 8000), "seeds": (0, 1, 2, 3)}
+"""Of `long`: steps at which it compares, four times as many each time, and seeds, which give eight
+pairs with two folds (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Options:
     """EM stack: held-out folds, 0-4; 0 is for choosing settings. Cell tracking, where 1 2 is the
     default: directions, 1 = train on 01 and score 02, 2 = train on 02 and score 01."""
     seeds: tuple[int, ...] = (0, 1)
-    """Seeds of initialisation, sample order, augmentation and drop-out."""
+    """Seeds of initialisation, sample order, augmentation and drop-out; default: 0 1, for long 0 1
+    2 3."""
     lengths: tuple[int, ...] = ()
     """Numbers of steps at which to compare; default: 500 2000 8000 for long, else
     --training.steps alone. A longer run begins with the shorter one where the rate is constant at
@@ -291,16 +293,11 @@ def main(options: Options) -> None:
 
 
 def defaults(*, preset: Preset = "quick", dataset: Dataset = "isbi2012") -> dict[str, Any]:
-    """What preset and data set decide: folds, lengths and the defaults of all settings."""
+    """What preset and data set decide: folds and all settings, of `long` lengths and seeds too."""
     base = SETS[dataset].bases[preset]
     cells, config = experiments.instances(base), experiments.load(base)
-    lengths = LENGTHS if preset == "long" else ()
-    return {
-        "folds": SETS[dataset].folds,
-        "lengths": lengths,
-        "instances": cells,
-        "config": config,
-    }
+    given = {"folds": SETS[dataset].folds, "instances": cells, "config": config}
+    return given | (LONG if preset == "long" else {})
 
 
 def options_from(argv: list[str] | None = None) -> Options:

@@ -166,7 +166,7 @@ def cell_scores(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 _EM = DataSet(
-    bases={"quick": "ablation_quick", "paper": "paper"},
+    bases={"quick": "ablation_quick", "long": "ablation_long", "paper": "paper"},
     folds=(1, 4),
     fold_limits=(0, 4),
     about=_about_em,
