@@ -14,6 +14,6 @@ from .paper import EXPERIMENT as PAPER
 EXPERIMENT = replace(
     PAPER,
     model=replace(PAPER.model, width=16),
-    training=replace(PAPER.training, steps=10_000, learning_rate=3e-3, precision="bfloat16"),
+    training=replace(PAPER.training, steps=12_000, learning_rate=3e-3, precision="bfloat16"),
     prediction=replace(PAPER.prediction, precision="bfloat16"),
 )
