@@ -76,6 +76,7 @@ def page(found: Sequence[Record], dataset: str = "isbi2012") -> str:
             for part in records.where(folds, name=run["name"]).to_dict("records")
         ],
         tried=_tried(tried, folds, [row["config_hash"] for row in claimed if row]),
+        repeated=[] if phantom else _repeated(_table(found, dataset)),
         configurations={row["configuration"]: row["deviations"] for row in every},
         not_run=[] if phantom else [p for p in PRESETS if p not in {r["preset"] for r in every}],
         runs=[records.in_words(used[name]) for name in sorted(used)],
@@ -200,6 +201,33 @@ def _tried(
             lines.append(row | values | {"minutes": minutes, "taken": taken})
         found[preset] = {"rows": lines, "varied": list(settings)}
     return found
+
+
+def _repeated(table: pd.DataFrame) -> list[Row]:
+    """By how much runs of the same settings and seed differ, and by how much the seeds do.
+
+    A line for each figure of settings of which a seed was run more than once; the same run on the
+    same machine has the same bits, so that it was another machine, number of threads or code.
+    """
+    lines = []
+    for group in records.groups(records.where(table, part=HELD_OUT), *EQUAL):
+        same = [runs for _, runs in group.groupby("seed") if len(runs) > 1]
+        newest = records.newest(group, "seed")
+        for words, name in SCORES.items() if same else ():
+            apart = max(max(runs[name]) - min(runs[name]) for runs in same)
+            seeds = max(newest[name]) - min(newest[name]) if len(newest) > 1 else None
+            several = [run for runs in same for run in runs.to_dict("records")]
+            lines.append(
+                {
+                    "configuration": _row(newest)["configuration"],
+                    "figure": words,
+                    "repeated": apart,
+                    "seeds": seeds,
+                    "more": "" if seeds is None else "yes" if apart > seeds else "no",
+                    "runs": len(several),
+                }
+            )
+    return lines
 
 
 def _scored_on(run: Record) -> str:
