@@ -199,7 +199,9 @@ def _tried(
             minutes = list(parts["training.minutes"])
             taken = "yes" if row["config_hash"] in taken_hashes else ""
             lines.append(row | values | {"minutes": minutes, "taken": taken})
-        found[preset] = {"rows": lines, "varied": list(settings)}
+        first, *rest = (row["deviations"] for row in rows_of_preset)
+        shared = [each for each in first if all(each in other for other in rest)]
+        found[preset] = {"rows": lines, "varied": list(settings), "shared": shared}
     return found
 
 
