@@ -294,7 +294,12 @@ def main(options: Options) -> None:
 
 def defaults(*, preset: Preset = "quick", dataset: Dataset = "isbi2012") -> dict[str, Any]:
     """What preset and data set decide: folds and all settings, of `long` lengths and seeds too."""
-    base = SETS[dataset].bases[preset]
+    bases = SETS[dataset].bases
+    if preset not in bases:
+        raise ValueError(
+            f"--preset {preset}: has no baseline on {dataset}; take {' or '.join(bases)} there"
+        )
+    base = bases[preset]
     cells, config = experiments.instances(base), experiments.load(base)
     given = {"folds": SETS[dataset].folds, "instances": cells, "config": config}
     return given | (LONG if preset == "long" else {})
