@@ -1,8 +1,9 @@
 """The baseline of the ablations in a short time on two CPU cores: `paper` made smaller, with Adam.
 
-A run (train on 24 slices, predict and score six) takes about two minutes on two free cores: far
-too short for most of the recipe to pay, see `ablation_long`. Augmentation, drop-out and averaging
-are the paper's. Its length was set by the time it takes, nothing was chosen by a score.
+A run (train on 24 slices, predict and score six) takes about two minutes on two free cores. Whether
+that is long enough for a part of the recipe to pay, `ablation_long` is for. Augmentation, drop-out
+and averaging are the paper's. Its length was set by the time it takes, nothing was chosen by a
+score.
 """
 
 from dataclasses import replace

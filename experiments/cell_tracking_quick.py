@@ -2,10 +2,9 @@
 
 Every line below is a deviation from `cell_tracking`. Optimiser, width, drop-out, rotation and
 mirroring are those that `quick` had on the EM stack when these runs were made. The rest was chosen
-by runs on sequence 01 of each set without its
-last three annotated frames, scored on those, so that the direction 02 → 01 scores frames that a
-choice has seen; three of these runs are recorded (`--hold-out 3`), of settings older than those
-below, the others left no record.
+by runs on sequence 01 of each set without its last three annotated frames, scored on those, so that
+the direction 02 → 01 scores frames that a choice has seen; three of these runs are recorded
+(`--hold-out 3`), of settings older than those below, the others left no record.
 No class weights before balanced ones, which make U373's cells too fat; half the size before the
 whole (HeLa); cores above 0.9 before the components of the argmax, which merge many cells of HeLa;
 gray values from percentiles before the whole range of 8 bits, of which HeLa uses a tenth; batch

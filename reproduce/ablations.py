@@ -72,8 +72,8 @@ class Options:
 
     _: KW_ONLY
     preset: Preset = "quick"
-    """quick: two CPU cores. long: two CPU cores too, at several lengths. paper: the paper's
-    settings, needs an accelerator."""
+    """quick: two CPU cores. long: two CPU cores too, at several lengths, on the EM stack alone.
+    paper: the paper's settings, needs an accelerator."""
     arms: tuple[str, ...] = ()
     """Names of experiments, or 'all'; default: batch_norm same_padding no_rotation for quick, these
     and no_border_weight for long, all for paper. The baseline is always run."""
