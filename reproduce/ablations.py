@@ -72,8 +72,8 @@ class Options:
 
     _: KW_ONLY
     preset: Preset = "quick"
-    """quick: two CPU cores. long: two CPU cores too, at several lengths, on the EM stack alone.
-    paper: the paper's settings, needs an accelerator."""
+    """quick: two CPU cores. long: two CPU cores too, at several lengths. paper: the paper's
+    settings, needs an accelerator."""
     arms: tuple[str, ...] = ()
     """Names of experiments, or 'all'; default: batch_norm same_padding no_rotation for quick, these
     and no_border_weight for long, all for paper. The baseline is always run."""
@@ -294,12 +294,7 @@ def main(options: Options) -> None:
 
 def defaults(*, preset: Preset = "quick", dataset: Dataset = "isbi2012") -> dict[str, Any]:
     """What preset and data set decide: folds and all settings, of `long` lengths and seeds too."""
-    bases = SETS[dataset].bases
-    if preset not in bases:
-        raise ValueError(
-            f"--preset {preset}: has no baseline on {dataset}; take {' or '.join(bases)} there"
-        )
-    base = bases[preset]
+    base = SETS[dataset].bases[preset]
     cells, config = experiments.instances(base), experiments.load(base)
     given = {"folds": SETS[dataset].folds, "instances": cells, "config": config}
     return given | (LONG if preset == "long" else {})

@@ -1,5 +1,6 @@
 """Commands as a user types them, run in this process: much quicker than one process each."""
 
+import importlib.util
 import json
 import os
 import runpy
@@ -38,6 +39,18 @@ def run(*arguments: object) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     return 0
+
+
+def loaded(script: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A script as a module, in which the texts of its options can be found."""
+    name = f"loaded_{Path(script).stem}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def last_of_each(words: list[str]) -> list[str]:

@@ -89,10 +89,6 @@ def test_minutes_plan_the_same_steps_for_every_arm(tmp_path, monkeypatch):
         (("--processes", 2, "--minutes", 3), ["--minutes 3", "drop --processes"]),
         (("--lengths", 5, 9, "--minutes", 3), ["--minutes 3", "--lengths 5 9", "drop one"]),
         (("--lengths", 0), ["--lengths 0", "1 …"]),
-        (
-            ("--preset", "long", "--dataset", "DIC-C2DH-HeLa"),
-            ["--preset long", "no baseline on DIC-C2DH-HeLa", "take quick or paper"],
-        ),
         (("--preset", "long", "--dataset", "phantom"), ["preset long", "real stack only"]),
         (("--compile", "cuda_graph"), ["--compile cuda_graph", "on device cpu"]),
         (("--processes", 2, "--scheduler", "tcp://127.0.0.1:9"), ["--processes 2", "--scheduler"]),

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.cell_tracking_set import ANNOTATED, go_offline, make_set
-from tests.commands import TINY, records_in, refusal, run
+from tests.commands import TINY, loaded, records_in, refusal, run
 from tests.tiny import contents
 from unet2015.runtime import record
+from unet2015.studies.ablation_data import SETS
 from unet2015.training.checkpoint import WEIGHTS
 
 SCRIPT = "reproduce/ablations.py"
@@ -119,3 +120,11 @@ def test_the_help_says_what_a_fold_is(capsys):
     assert "fold 1 is trained on sequence 01 and scored on 02" in text
     assert "1 = train on 01 and score 02" in text
     assert "[default: (1, 2)]" in text
+
+
+def test_every_set_has_a_baseline_from_which_all_arms_of_long_differ(monkeypatch):
+    command = loaded(SCRIPT, monkeypatch)
+    for dataset in SETS:
+        options = command.options_from(["--preset", "long", "--dataset", dataset])
+        assert (options.lengths, len(options.folds) * len(options.seeds)) == ((500, 2000, 8000), 8)
+        assert list(command.configurations(options)) == ["baseline", *command.ASKED["long"]]

@@ -1,6 +1,5 @@
 """The queues of reproduce/queues/: every command is one that would run, and fits into a lease."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -9,15 +8,14 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from tests.commands import ROOT, loaded
 from tests.reports.em_challenge_records import a_record, save
 from unet2015.cli.main import parse
 
-ROOT = Path(__file__).resolve().parents[2]
 QUEUES = sorted((ROOT / "reproduce" / "queues").glob("*.tsv"))
 LEASE_S = 9 * 60
 STEPS = "4321"
@@ -63,18 +61,6 @@ def accept(argv: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> No
     module.check(options)
     if hasattr(module, "configurations"):
         module.configurations(options)
-
-
-def loaded(script: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A script as a module, in which the texts of its options can be found."""
-    name = f"queued_{Path(script).stem}"
-    spec = importlib.util.spec_from_file_location(name, ROOT / script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("queue", QUEUES, ids=lambda path: path.stem)

@@ -288,6 +288,7 @@ def _write(
 def _cluster(workers: int, scheduler: str | None) -> Iterator[Any]:
     """A Dask client of the running scheduler, or of `workers` new processes on this machine."""
     try:  # here, so that one process needs no Dask
+        import dask.config
         from distributed.client import Client
         from distributed.deploy.local import LocalCluster
     except ImportError as error:
@@ -307,8 +308,11 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[Any]:
         with client:
             yield client
         return
-    # memory: the operating system's limit is enough, and Dask would kill a run near its own
+    # memory: the operating system's limit is enough, and Dask would kill a run near its own; it
+    # would also have malloc give all memory back, which a training step then has to ask for anew
+    keeps_memory = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
     with (
+        dask.config.set(keeps_memory),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -174,7 +174,7 @@ _EM = DataSet(
     measure=_measure_em,
 )
 _CELLS = DataSet(
-    bases=CELL_PRESETS,
+    bases=CELL_PRESETS | {"long": "cell_tracking_ablation_long"},
     folds=(1, 2),
     fold_limits=(1, 2),
     about=_about_cells,
