@@ -147,19 +147,22 @@ def test_of_equal_runs_the_newest_counts():
 
 
 def test_repeated_runs_are_held_against_the_seeds():
-    def run(seed, day, pixel, warping):
-        return a_record(seed=seed, day=day, pooled=scores(pixel=pixel, warping=warping))
+    def run(seed, day, pixel, warping, **other):
+        found = a_record(seed=seed, day=day, pooled=scores(pixel=pixel, warping=warping))
+        return found | {"hardware": found["hardware"] | other}
 
     once = [run(0, 1, 0.05, 0.001), run(1, 2, 0.06, 0.001)]
     assert "more than once" not in the_page(*once)
     text = the_page(*once, run(0, 3, 0.055, 0.004))
-    name = "| ours, `quick` (hash_quick) "
-    assert f"{name}| pixel error | 2 | 0.005000 | 0.005000 | no |" in text
-    assert f"{name}| warping error | 2 | 0.003000 | 0.003000 | no |" in text
-    again = the_page(*once, run(0, 3, 0.058, 0.004))
-    assert f"{name}| pixel error | 2 | 0.008000 | 0.002000 | yes |" in again
+    name, machine = "| ours, `quick` (hash_quick) ", "A CPU, 2 cores, 2 thread(s)"
+    assert f"{name}| pixel error | 2 | 0.005000 | 0.005000 | no | {machine} |" in text
+    assert f"{name}| warping error | 2 | 0.003000 | 0.003000 | no | {machine} |" in text
+    another = {"instructions": ["avx2", "amx_bf16"], "torch_threads": 1}
+    again = the_page(*once, run(0, 3, 0.058, 0.004, **another))
+    machines = f"A CPU with amx_bf16, 2 cores, 1 thread(s); {machine}"
+    assert f"{name}| pixel error | 2 | 0.008000 | 0.002000 | yes | {machines} |" in again
     alone = the_page(once[0], run(0, 3, 0.058, 0.004))
-    assert f"{name}| pixel error | 2 | 0.008000 | – |  |" in alone
+    assert f"{name}| pixel error | 2 | 0.008000 | – |  | {machine} |" in alone
 
 
 @pytest.mark.parametrize(

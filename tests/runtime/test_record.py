@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from unet2015.config import ExperimentConfig, config_hash, from_dict
+from unet2015.runtime import record
 from unet2015.runtime.record import (
     REPOSITORY,
     code_version,
@@ -41,6 +42,28 @@ def write_raw(folder, name, content):
     (folder / f"{name}.json").write_text(
         content if isinstance(content, str) else json.dumps(content)
     )
+
+
+CPU_INFO = """processor\t: 0
+model name\t: A Processor
+flags\t\t: fpu avx2 avx512f avx512_bf16x amx_bf16
+"""
+
+
+def test_what_a_processor_can_is_read_where_the_system_says_it(tmp_path, monkeypatch):
+    listed = tmp_path / "cpuinfo"
+    listed.write_text(CPU_INFO)
+    monkeypatch.setattr(record, "CPU_INFO", listed)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    found = record.hardware()
+    assert found["cpu"] == "A Processor"
+    assert found["instructions"] == ["avx2", "avx512f", "amx_bf16"]
+    assert found["onednn_max_cpu_isa"] == "AVX2"
+    listed.unlink()
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    found = record.hardware()
+    assert found["cpu"]
+    assert (found["instructions"], found["onednn_max_cpu_isa"]) == ([], None)
 
 
 def test_provenance_names_code_machine_settings_and_command():

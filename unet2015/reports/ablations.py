@@ -24,7 +24,7 @@ from unet2015.reports.statistics import (
     scores,
     sections,
 )
-from unet2015.reports.words import commit_in_words
+from unet2015.reports.words import commit_in_words, processor_in_words
 from unet2015.runtime.record import read_records
 
 PRESETS = ("quick", "long", "paper")
@@ -218,4 +218,4 @@ def _figure(found: Difference, pairs: int) -> str | None:
 
 def _machine(run: records.Record) -> str:
     hardware = run["hardware"]
-    return ", ".join(hardware["accelerators"]) or f"{hardware['cpu']}, {hardware['cores']} cores"
+    return ", ".join(hardware["accelerators"]) or processor_in_words(hardware)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from unet2015.reports import pages, records
 from unet2015.reports.records import FOLD, HELD_OUT, TEST_VOLUME, Record
-from unet2015.reports.words import OPEN, preset_in_words, spans
+from unet2015.reports.words import OPEN, preset_in_words, processor_in_words, spans
 from unet2015.runtime.record import read_records
 
 U_NET = {"warping error": 0.000353, "Rand error": 0.0382, "pixel error": 0.0611}
@@ -227,9 +227,15 @@ def _repeated(table: pd.DataFrame) -> list[Row]:
                     "seeds": seeds,
                     "more": "" if seeds is None else "yes" if apart > seeds else "no",
                     "runs": len(several),
+                    "machines": "; ".join(sorted({_machine(run) for run in several})),
                 }
             )
     return lines
+
+
+def _machine(run: Record) -> str:
+    hardware = run["hardware"]
+    return f"{processor_in_words(hardware)}, {hardware['torch_threads']} thread(s)"
 
 
 def _scored_on(run: Record) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from unet2015.reports.words import commit_in_words, plan_in_words
+from unet2015.reports.words import commit_in_words, plan_in_words, processor_in_words
 
 Record = Mapping[Any, Any]
 
@@ -125,7 +125,7 @@ def in_words(run: Record) -> dict[Any, Any]:
         "command": f"`{run['command']}`",
         "settings and code": f"seed {run['seed']}, configuration {run['config_hash']}, "
         f"{commit_in_words(run)}",
-        "hardware": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['ram_gib']} GiB, "
+        "hardware": f"{processor_in_words(hardware)}, {hardware['ram_gib']} GiB, "
         f"{hardware['torch_threads']} threads; accelerator: "
         f"{', '.join(hardware['accelerators']) or 'none'}",
         "versions": "Python {python}, torch {torch}, numpy {numpy}".format(**versions),

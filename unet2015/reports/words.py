@@ -40,6 +40,25 @@ def commit_in_words(record: Record) -> str:
     return f"commit {record['commit'][:12]}{told.get(record['dirty'], '')}"
 
 
+def processor_in_words(hardware: Mapping[str, Any]) -> str:
+    """The processor of a run, with the fastest instructions that it has for bfloat16, if known.
+
+    >>> cpu = {"cpu": "Xeon", "cores": 2}
+    >>> processor_in_words(cpu)
+    'Xeon, 2 cores'
+    >>> processor_in_words(cpu | {"instructions": ["avx2", "amx_bf16"], "onednn_max_cpu_isa": None})
+    'Xeon with amx_bf16, 2 cores'
+    >>> processor_in_words(cpu | {"instructions": [], "onednn_max_cpu_isa": "AVX2"})
+    'Xeon, oneDNN limited to AVX2, 2 cores'
+    """
+    name = hardware["cpu"]
+    if instructions := hardware.get("instructions"):
+        name += f" with {instructions[-1]}"
+    if limit := hardware.get("onednn_max_cpu_isa"):
+        name += f", oneDNN limited to {limit}"
+    return f"{name}, {hardware['cores']} cores"
+
+
 def plan_in_words(plan: Mapping[str, Any]) -> str:
     """A plan of --minutes (`budget`).
 

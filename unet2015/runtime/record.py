@@ -38,6 +38,10 @@ PACKAGES = (
     "numba",
 )
 """Packages whose version may change a result."""
+CPU_INFO = Path("/proc/cpuinfo")
+"""Where Linux describes the processor."""
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""With which oneDNN multiplies matrices in bfloat16, the fastest last, in Linux's names."""
 OF_EVERY_RUN = ("command", "commit", "config", "config_hash", "deviations", "dirty", "hardware")
 OF_EVERY_RUN += ("data_hashes", "seed", "started", "versions", "wall_time_s")
 REQUIRED = {
@@ -166,7 +170,11 @@ def versions() -> dict[str, str | None]:
 
 
 def hardware() -> dict[str, Any]:
-    """CPU model, usable cores, memory in GiB, accelerators, and PyTorch's number of threads."""
+    """CPU model, usable cores, memory in GiB, accelerators, and PyTorch's number of threads.
+
+    Of a CPU also what the speed and the last bits of bfloat16 depend on, as processors of one model
+    name differ in it: its `INSTRUCTIONS`, and to which the environment limits oneDNN, if it does.
+    """
     import torch  # here, so that records are read and tables made without it
 
     affinity = getattr(os, "sched_getaffinity", None)
@@ -175,6 +183,8 @@ def hardware() -> dict[str, Any]:
         names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return {
         "cpu": _cpu_model(),
+        "instructions": _instructions(),
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "ram_gib": _memory_gib(),
         "accelerators": names,
@@ -184,12 +194,22 @@ def hardware() -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    try:
-        listed = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        listed = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", listed, re.MULTILINE)
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpu_info(), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _instructions() -> list[str]:
+    """Those of `INSTRUCTIONS` that the processor has; none where the system does not say."""
+    found = re.search(r"^flags\s*:\s*(.+)$", _cpu_info(), re.MULTILINE)
+    return [name for name in INSTRUCTIONS if found and name in found[1].split()]
+
+
+def _cpu_info() -> str:
+    """What Linux says of the processor; nothing elsewhere."""
+    try:
+        return CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _memory_gib() -> float | None:
