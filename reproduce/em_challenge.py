@@ -146,14 +146,18 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
     entries = {}
     for fold, part in zip(folds, parts, strict=True):
         em.draw(stack, part)
-        found = challenge_scores(stack.train_labels[part.predicted], part.probability)
-        entries[str(fold)] = part.summary() | {"scores": found.as_dict()}
+        truth = stack.train_labels[part.predicted]
+        found = challenge_scores(truth, part.probability)
+        entries[str(fold)] = part.summary() | {
+            "scores": em.for_record(found, truth, part.probability)
+        }
     slices, pooled = [k for part in parts for k in part.predicted or ()], None
     if parts:
         probabilities = np.concatenate([part.probability for part in parts])
-        found = challenge_scores(stack.train_labels[slices], probabilities)
+        truth = stack.train_labels[slices]
+        found = challenge_scores(truth, probabilities)
         print(f"\n{len(slices)} held-out slices:\n{score_table(found)}\n")
-        pooled = found.as_dict()
+        pooled = em.for_record(found, truth, probabilities)
     return {
         "experiment": "em_challenge",
         "preset": options.preset_in_record,

@@ -9,6 +9,7 @@ from skimage.measure import label
 from unet2015.metrics.segmentation import (
     accuracy,
     dice,
+    dice_of_classes,
     iou,
     object_overlaps,
     segmentation_accuracy,
@@ -152,6 +153,26 @@ def test_without_a_threshold_the_sums_are_soft(case):
     assert iou(truth, probability, None) == pytest.approx((t * p).sum() / union)
     assert dice(truth, probability, None) == pytest.approx(2 * (t * p).sum() / total)
     assert accuracy(truth, probability, None) == pytest.approx(np.mean(1 - np.abs(t - p)))
+
+
+def test_dice_of_classes_is_the_mean_over_images_and_both_classes():
+    rng = np.random.default_rng(0)
+    truth, probability = rng.integers(0, 2, (3, 5, 7)), rng.random((3, 5, 7), np.float32)
+    truth[1] = 0
+    found = []
+    for image in range(3):
+        for cell in (True, False):
+            both = squares = 0.0
+            for t, p in zip(truth[image].flat, probability[image].flat, strict=True):
+                member, share = bool(t) == cell, float(p) if cell else 1 - float(p)
+                both += member * share
+                squares += member + share**2
+            found.append((2 * both + 1e-6) / (squares + 1e-6))
+    assert dice_of_classes(truth, probability) == pytest.approx(np.mean(found), abs=1e-12)
+    assert dice_of_classes(255 * truth, probability) == dice_of_classes(truth, probability)
+    assert dice_of_classes(truth, truth.astype(float)) == 1
+    with pytest.raises(ValueError, match="probability"):
+        dice_of_classes(truth, probability[:, 1:])
 
 
 def test_the_threshold_is_compared_in_double():

@@ -65,6 +65,7 @@ def test_one_command_trains_predicts_scores_and_tabulates(tmp_path, capsys):
     assert any(line.startswith("training.optimizer: adam") for line in record["deviations"])
     for metric in ("pixel_error", "rand_error", "warping_error", "v_rand_thinned"):
         assert 0 <= record["pooled"][metric]["value"] <= 1
+    assert record["pooled"]["dice_of_classes"] == record["folds"]["4"]["scores"]["dice_of_classes"]
     assert record["resumed"] is False
     (fold,) = (tmp_path / "runs").glob("*/fold4")
     probability = read_stack(fold / "probability.tif")
@@ -73,7 +74,8 @@ def test_one_command_trains_predicts_scores_and_tabulates(tmp_path, capsys):
     for name in ("panel.png", "overlap_tile.png", "learning_curve.png", "history.csv", WEIGHTS):
         assert (fold / name).stat().st_size > 0
     page = (tmp_path / "results" / "em_challenge_phantom.md").read_text()
-    assert f"{record['pooled']['rand_error']['value']:.4f}" in page
+    for metric in ("rand_error", "dice_of_classes"):
+        assert f"{record['pooled'][metric]['value']:.4f}" in page
     # the page of the real stack gets no figure of a phantom, and results/ no picture of it
     assert "quick, changed" not in (tmp_path / "results" / "em_challenge.md").read_text()
     assert not (tmp_path / "results" / "figures").exists()

@@ -19,7 +19,7 @@ from unet2015.data import phantom as phantoms
 from unet2015.data.gray_scale import GrayScale
 from unet2015.data.gray_use import about_gray
 from unet2015.data.isbi2012 import EMStack
-from unet2015.metrics import challenge_scores
+from unet2015.metrics import ChallengeScores, challenge_scores, dice_of_classes
 from unet2015.model import valid_output_size
 from unet2015.reports import figures
 from unet2015.runtime import distributed
@@ -204,7 +204,15 @@ def test_scores(stack: EMStack, part: Part) -> dict[str, Any]:
     """The scores of the predicted test volume, or why there are none."""
     if stack.test_labels is None:
         return {"scores": None, "reason": "test labels not available"}
-    return {"scores": challenge_scores(stack.test_labels, part.probability).as_dict()}
+    truth, probability = stack.test_labels, part.probability
+    return {"scores": for_record(challenge_scores(truth, probability), truth, probability)}
+
+
+def for_record(
+    scores: ChallengeScores, truth: np.ndarray, probability: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """What a record says of a prediction: the challenge's scores, and NVIDIA's DICE beside them."""
+    return scores.as_dict() | {"dice_of_classes": {"value": dice_of_classes(truth, probability)}}
 
 
 def publish(folder: Path, results: Path, preset: str, stack: EMStack) -> None:
