@@ -83,7 +83,8 @@ def draw_lengths(lengths: Sequence[Section], folder: Path) -> Path:
     with matplotlib.rc_context(style):
         size = (3.2 * len(drawn), 1.2 + 1.7 * len(names))
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        axes = figure.subplots(len(names), len(drawn), sharex=True, sharey="col", squeeze=False)
+        # each panel on a scale of its own: one arm may differ ten times as much as the others
+        axes = figure.subplots(len(names), len(drawn), sharex=True, squeeze=False)
         for row, name in zip(axes, names, strict=True):
             for ax, metric in zip(row, drawn, strict=True):
                 _against_steps(ax, lengths, name, metric)
@@ -92,6 +93,8 @@ def draw_lengths(lengths: Sequence[Section], folder: Path) -> Path:
             ax.set_title(f"{words} ({'higher' if sign > 0 else 'lower'}: better)")
         for ax, name in zip(axes[:, 0], names, strict=True):
             ax.set_ylabel(name)
+        for ax in axes[-1]:
+            ax.set_xlabel("steps")
         figure.suptitle("arm − baseline against steps: pairs, and their mean with its interval")
         write_png(figure, path)
     return path
@@ -113,10 +116,9 @@ def _against_steps(ax: Any, lengths: Sequence[Section], name: str, metric: str) 
     ax.errorbar([*means], [*means.values()], reach, fmt="D-", color=VERMILLION, capsize=4)
     ax.axhline(0, color="0.3", linewidth=1)
     steps = [section.steps for section in lengths]
-    ax.set(xscale="log", xlabel="steps", xticks=steps, xticklabels=steps)
+    ax.set(xscale="log", xticks=steps, xticklabels=steps)
     ax.minorticks_off()
     ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
-    ax.label_outer()
 
 
 def _curves(section: Section, title: str) -> Figure:
