@@ -4,7 +4,8 @@ Every line below is a deviation from `paper`. Chosen on the EM stack's slices 0-
 6-23, with slices 24-29 unseen, by the trials that results/em_challenge.md lists: many small tiles
 before fewer large ones, 16 channels before 24, which take longer a step. A learning rate of 2e-3
 was worse; half the rate, a lower border weight and batch normalisation, which costs time, made no
-difference that one run each can tell; with 3300 steps it is a little better and takes longer.
+difference that one run each can tell, nor did 8 channels for twice the steps that two can; with
+3300 steps it is a little better and takes longer.
 From earlier trials, which left no records: Adam before SGD with momentum 0.99 (which learns too
 slowly for minutes), no drop-out before 0.5, right angles before any angle.
 """

@@ -208,7 +208,7 @@ def test_a_killed_workers_run_is_continued_by_another(tmp_path):
             assert time.monotonic() < end
             time.sleep(0.05)
         workers = workers_among(descendants(running.pid))
-        # Dask's own setting of malloc makes a training step take longer
+        # Dask's own setting has malloc give all freed memory back to the system
         assert "MALLOC_TRIM" not in Path(f"/proc/{workers[0]}/environ").read_text()
         os.kill(workers[0], signal.SIGKILL)
         assert len(list((tmp_path / "records").glob("*.json"))) < 2
