@@ -90,12 +90,13 @@ def draw_lengths(lengths: Sequence[Section], folder: Path) -> Path:
                 _against_steps(ax, lengths, name, metric)
         for ax, metric in zip(axes[0], drawn, strict=True):
             words, _, sign = METRICS[metric]
-            ax.set_title(f"{words} ({'higher' if sign > 0 else 'lower'}: better)")
+            ax.set_title(f"{words}\n({'higher' if sign > 0 else 'lower'}: better)")
         for ax, name in zip(axes[:, 0], names, strict=True):
             ax.set_ylabel(name)
         for ax in axes[-1]:
             ax.set_xlabel("steps")
-        figure.suptitle("arm − baseline against steps: pairs, and their mean with its interval")
+        what = "arm − baseline against steps, pairs and their mean with its interval"
+        figure.suptitle(f"{lengths[0].dataset}: {what}")
         write_png(figure, path)
     return path
 
