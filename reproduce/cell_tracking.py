@@ -33,7 +33,8 @@ from unet2015.data.cell_tracking import SEQUENCES, CellTracking, load_cell_track
 from unet2015.inference.instances import InstanceConfig
 from unet2015.reports.cell_tracking import PRESETS, write_cell_tracking
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import writable_folder
+from unet2015.runtime.atomic import own_folder, writable_folder
+from unet2015.runtime.lock import alone_in
 from unet2015.studies import cell_tracking
 from unet2015.studies.budget import Budget
 from unet2015.studies.cell_tracking_figures import draw
@@ -146,9 +147,10 @@ def run(
     *,
     plan: dict[str, Any],
     estimate: bool,
+    resumed: bool,
 ) -> None:
     """One data set and direction, from training to the record."""
-    session, resumed = Session.begin(), folder.exists()
+    session = Session.begin()
     direction = cell_tracking.run_direction(
         split,
         options.config,
@@ -191,13 +193,15 @@ def reproduce(
     name = (options.preset, options.arm, data.name, split, options.seed, options.config)
     folder = options.output / cell_tracking.run_name(*name)
     print(f"\n{data.name}, trained on {split.train.name}, scored on {split.scored.name}")
-    if not complete_already(options.results / "runs", folder / mark(options)):
-        run(options, data, split, folder, **about)
-    if options.all_frames and distributed.is_writer():
-        masks = cell_tracking.write_masks(
-            data, split.scored.name, folder, options.instances, options.way["device"]
-        )
-        print(f"masks of all frames: {masks}")
+    resumed = folder.exists()
+    with alone_in(own_folder(folder)):
+        if not complete_already(options.results / "runs", folder / mark(options)):
+            run(options, data, split, folder, resumed=resumed, **about)
+        if options.all_frames and distributed.is_writer():
+            masks = cell_tracking.write_masks(
+                data, split.scored.name, folder, options.instances, options.way["device"]
+            )
+            print(f"masks of all frames: {masks}")
 
 
 def check(options: Options) -> None:

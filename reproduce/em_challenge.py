@@ -16,6 +16,7 @@ record in results/runs/; the page results/em_challenge.md with our row in the pa
 same command continues a run that was cut off, and does nothing twice.
 """
 
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -31,7 +32,8 @@ from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.metrics import challenge_scores
 from unet2015.reports.em_challenge import PRESETS, claimed_row, row_of, write_em_challenge
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import writable_folder
+from unet2015.runtime.atomic import own_folder, writable_folder
+from unet2015.runtime.lock import alone_in
 from unet2015.runtime.record import read_records
 from unet2015.studies import em
 from unet2015.studies.budget import Budget
@@ -201,33 +203,41 @@ def main(options: Options) -> None:
     name = em.run_name(options.preset, stack.name, options.seed, options.config)
     folder, records = options.output / name, options.results / "runs"
     mark = folder / f"record-{parts_tag(folds, options.submit)}.txt"
-    resumed, complete = folder.exists(), complete_already(records, mark)
-    results = {} if complete else run(options, stack, folds, folder)
-    if not distributed.is_writer():
-        return
-    if not complete:
-        paper = experiments.load("paper")
-        record = session.leave_record(
-            results | plan | {"resumed": resumed, "processes": distributed.count()},
-            records,
-            mark,
-            config=options.config,
-            seed=options.seed,
-            data_hashes=stack.hashes,
-            deviations=differences(options.config, paper) + distributed.deviations(),
-        )
-        print(f"record: {record}")
-        # README.md shows pictures of what its table shows, and of nothing else
-        shown = claimed_row(read_records(records, "em_challenge"), options.preset)
-        if options.seed == 0 and shown and record.stem in [run["name"] for run in shown["runs"]]:
-            em.publish(folder / f"fold{folds[-1]}", options.results, options.preset, stack)
+    resumed = folder.exists()
+    with ExitStack() as parts:  # others may be at work on other folds
+        for part in [f"fold{fold}" for fold in folds] + ["all"] * options.submit:
+            parts.enter_context(alone_in(own_folder(own_folder(folder) / part)))
+        record = complete_already(records, mark)
+        results = {} if record else run(options, stack, folds, folder)
+        if not distributed.is_writer():
+            return
+        if record is None:
+            paper = experiments.load("paper")
+            record = session.leave_record(
+                results | plan | {"resumed": resumed, "processes": distributed.count()},
+                records,
+                mark,
+                config=options.config,
+                seed=options.seed,
+                data_hashes=stack.hashes,
+                deviations=differences(options.config, paper) + distributed.deviations(),
+            )
+            print(f"record: {record}")
+        show(options, stack, folder, record)
+
+
+def show(options: Options, stack: EMStack, folder: Path, record: Path) -> None:
+    """Pictures and pages of a run that has its record; done again, the same comes of it."""
+    found = read_records(record.parent, "em_challenge")
+    # README.md shows pictures of what its table shows, and of nothing else
+    shown = claimed_row(found, options.preset)
+    if options.seed == 0 and shown and record.stem in [run["name"] for run in shown["runs"]]:
+        fold = max(shown["folds"])
+        em.publish(folder / f"fold{fold}", options.results, options.preset, stack)
     # README.md is tracked and says what the repository claims: tables.py alone writes it
     pages = write_em_challenge(options.results)
     print("pages: " + ", ".join(map(str, pages)))
-    print(
-        "\n"
-        + row_of(read_records(records, "em_challenge"), Path(mark.read_text(encoding="utf-8")).stem)
-    )
+    print("\n" + row_of(found, record.stem))
 
 
 def defaults(*, preset: Preset = "quick") -> dict[str, Any]:

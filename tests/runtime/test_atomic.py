@@ -7,12 +7,15 @@ import resource
 import shutil
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from unet2015.runtime.atomic import (
+    NameTaken,
+    own_folder,
     room_for,
     writable_folder,
     writable_outputs,
@@ -74,12 +77,60 @@ def test_an_interrupted_block_leaves_the_previous_file_and_nothing_else(tmp_path
     assert files_in(tmp_path) == ["file"]
 
 
-def test_a_symbolic_link_is_followed(tmp_path):
+@pytest.mark.parametrize("target", ["real", "missing", "link"])
+def test_a_symbolic_link_is_replaced_and_what_it_points_to_left_alone(tmp_path, target):
     (tmp_path / "real").write_text("previous")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    write_text(tmp_path / "link", "new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_text() == "new"
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "link"
+    path.symlink_to(path if target == "link" else tmp_path / target)
+    writable_outputs({"--json": path}, {})
+    write_text(path, "new")
+    assert not path.is_symlink()
+    assert path.read_text() == "new"
+    assert (tmp_path / "real").read_text() == "previous"
+    assert files_in(tmp_path) == ["real", "run"]
+
+
+def test_links_to_the_folder_of_a_file_are_followed(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    write_text(tmp_path / "runs" / "new" / "file", "text")
+    assert (tmp_path / "disk" / "new" / "file").read_text() == "text"
+    assert (tmp_path / "runs").is_symlink()
+    with pytest.raises(ValueError, match=r"runs: is a symbolic link, where a run makes"):
+        own_folder(tmp_path / "runs")
+    assert own_folder(tmp_path / "disk") == tmp_path / "disk"
+
+
+def test_a_pipe_is_refused_before_there_is_something_to_write(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(ValueError, match=rf"--json .*{name}: is no regular file"):
+            writable_outputs({"--json": tmp_path / name}, {})
+        with pytest.raises(OSError, match="is not a regular file"):
+            write_text(tmp_path / name, "text")
+    assert files_in(tmp_path) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_replaces_none_whoever_else_writes_it(tmp_path, monkeypatch, links):
+    if not links:  # as on FAT
+
+        def refused(_file: Path, _name: Path) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "record"
+    with ThreadPoolExecutor(8) as several:
+        tried = [several.submit(write_text, path, str(k), new=True) for k in range(40)]
+    failed = [each.exception() for each in tried]
+    assert failed.count(None) == 1
+    assert all(isinstance(each, NameTaken) for each in failed if each)
+    assert path.read_text() == str(failed.index(None))
+    assert files_in(tmp_path) == ["record"]
+    with pytest.raises(OSError, match=r"cannot write .*record/below"):
+        write_text(path / "below", "text", new=True)
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path):

@@ -18,6 +18,7 @@ from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.gray_use import without_quantiles
 from unet2015.data.labels import LabelReading
 from unet2015.runtime.atomic import writable_folder
+from unet2015.runtime.lock import alone_in
 from unet2015.studies.budget import FINISH_S, Budget, Cost, time_steps
 from unet2015.studies.trained import training_data
 from unet2015.training.engine import Engine
@@ -65,18 +66,20 @@ class Train:
         self.engine.check()
         writable_folder(self.output, "--output", make=False)
         tiles, data = self._training_data()
-        output = writable_folder(self.output, "--output")
+        with alone_in(writable_folder(self.output, "--output")):
+            self._train(tiles, data, began)
 
+    def _train(self, tiles: SampleTiles, data: dict[str, Any], began: float) -> None:
         def costs() -> list[Cost]:
             step_s, compile_s = time_steps(self.config, tiles, **self.engine.way())
             return [Cost(step_s, compile_s + FINISH_S)]
 
         runs = {"experiment": "train", "seed": self.seed, "data": without_quantiles(data)}
-        config, _ = self.budget.plan(output, runs, self.config, costs, began=began)
+        config, _ = self.budget.plan(self.output, runs, self.config, costs, began=began)
         checkpoint = train(
             config,
             tiles,
-            output,
+            self.output,
             seed=self.seed,
             tensorboard=self.tensorboard,
             data=data,

@@ -13,30 +13,39 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+class NameTaken(FileExistsError):
+    """A file was to be new, and there is one of its name already."""
+
+
 @contextmanager
-def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
+def write_atomically(path: str | Path, *, new: bool = False) -> Iterator[BinaryIO]:
     """A binary file for writing that takes the place of `path` when the block ends without error.
 
-    The bytes go to a temporary file in the folder of `path` (made if missing; a symbolic link is
-    followed), are flushed to the disk, and replace `path` in one step. Whatever ends the block
-    early removes the temporary file and leaves `path` as it was.
+    The bytes go to a temporary file in the folder of `path` (made if missing), are flushed to the
+    disk, and replace `path` in one step. A symbolic link of that name is replaced, and what it
+    points to is left alone: a folder from somebody else reaches no other file. new: nothing is
+    replaced. Whatever ends the block early removes the temporary file and leaves `path` as it was.
 
     Raises OSError, of the kind the system gave, if the folder or the disk refuses: its message
-    names `path` and says that the previous file is untouched.
+    names `path` and says that the previous file is untouched. With `new`, NameTaken if there is
+    such a file by the end of the block.
     """
-    target = Path(os.path.realpath(path))
+    target = place_of(path)
     temporary = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        if target.exists() and not target.is_file():
+        if _special(target):
             raise OSError("it exists and is not a regular file")
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+        if new:
+            _put_new(temporary, target)
+        else:
+            temporary.replace(target)
     except OSError as error:
-        if _concerns_another_file(error, temporary, target):
+        if isinstance(error, NameTaken) or _concerns_another_file(error, temporary, target):
             raise
         raise _cannot_write(path, error) from error
     finally:
@@ -45,19 +54,45 @@ def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def place_of(path: str | Path) -> Path:
+    """Where a file of that name lies: links to its folder are followed, the name itself is not."""
+    path = Path(path)
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def _special(target: Path) -> bool:
+    """Whether there is a folder, a pipe, a device …, or a link to one: no file may replace it."""
+    return target.exists() and not target.is_file()
+
+
+def _put_new(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless that is taken: in one step, whoever else tries."""
+    try:
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: the name is taken first, its content follows
+            target.open("xb").close()
+            temporary.replace(target)
+    except FileExistsError as error:
+        raise NameTaken(f"{target}: there is a file of that name already") from error
+
+
 def write_bytes(path: str | Path, content: bytes | bytearray | memoryview) -> None:
     """Write `content` to `path` in one step; see `write_atomically` for folders and errors."""
     with write_atomically(path) as file:
         file.write(content)
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str, *, new: bool = False) -> None:
     r"""Write `text` to `path` in one step, as UTF-8 with `\n` line ends on every system.
 
     What is not UTF-8 in the name of a file is written as `\udcff`, which JSON reads back. See
-    `write_atomically` for folders and errors.
+    `write_atomically` for `new`, folders and errors.
     """
-    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+    with write_atomically(path, new=new) as file:
+        file.write(text.encode("utf-8", errors="backslashreplace"))
 
 
 def _concerns_another_file(error: OSError, temporary: Path, target: Path) -> bool:
@@ -107,6 +142,19 @@ def writable_folder(folder: Path, option: str, *, make: bool = True) -> Path:
     return folder
 
 
+def own_folder(folder: Path) -> Path:
+    """`folder`, of a name that the program has chosen; ValueError if that is a symbolic link.
+
+    What a run writes there would land where somebody else has led it.
+    """
+    if folder.is_symlink():
+        raise ValueError(
+            f"{folder}: is a symbolic link, where a run makes a folder of its own; remove it, or "
+            "give another --output"
+        )
+    return folder
+
+
 def writable_file(path: Path, option: str) -> Path:
     """`path`, if a file can be written there; ValueError naming `option` otherwise.
 
@@ -114,6 +162,10 @@ def writable_file(path: Path, option: str) -> Path:
     """
     if path.is_dir():
         raise ValueError(f"{option} {path}: is a folder; give the path of a file")
+    if _special(place_of(path)):
+        raise ValueError(
+            f"{option} {path}: is no regular file (a pipe, a device); give the path of a file"
+        )
     try:
         _write_something(_nearest_folder(path))
     except OSError as error:
@@ -145,8 +197,7 @@ def room_for(size: int, path: Path, option: str) -> None:
 
 def _nearest_folder(path: Path) -> Path:
     """The folder of a file, or the one in which its missing folders would be made."""
-    target = Path(os.path.realpath(path))  # as `write_atomically` follows links
-    return next(folder for folder in target.parents if folder.exists())
+    return next(folder for folder in place_of(path).parents if folder.exists())
 
 
 def _write_something(folder: Path, size: int = 0) -> None:
@@ -170,14 +221,13 @@ def writable_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Pa
     `SUFFIXES` take these only: a picture or a stack under another name would be misread. Nothing is
     made on the disk. Raises ValueError naming the option and the path.
     """
-    taken = {path.resolve(): f"the {name}" for name, path in inputs.items()}
+    taken = {os.path.realpath(path): f"the {name}" for name, path in inputs.items()}
     for option, path in outputs.items():
         if path is None:
             continue
-        if path.resolve() in taken:
-            raise ValueError(
-                f"{option} {path}: is the file of {taken[path.resolve()]}; give another path"
-            )
+        place = os.path.realpath(path)  # unlike Path.resolve, of a link to itself too
+        if place in taken:
+            raise ValueError(f"{option} {path}: is the file of {taken[place]}; give another path")
         endings = SUFFIXES.get(option)
         if endings and not path.is_dir() and path.suffix.lower() not in endings:
             raise ValueError(
@@ -185,4 +235,4 @@ def writable_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Pa
                 f"{path.with_suffix(endings[0])}, say"
             )
         writable_file(path, option)
-        taken[path.resolve()] = option
+        taken[place] = option

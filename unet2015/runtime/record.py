@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from unet2015.config import ExperimentConfig, as_dict, config_hash
-from unet2015.runtime.atomic import write_text
+from unet2015.runtime.atomic import NameTaken, write_text
 
 SCHEMA = 1
 """Version of the records' layout; `read_records` refuses any other."""
@@ -289,16 +289,18 @@ def write_record(
             raise ValueError(f"{place} = {value}: must be finite; use None where there is none")
     stem = stamped = f"{name}_{_utc(now or datetime.now(UTC)):%Y%m%dT%H%M%SZ}"
     count = 1
-    while (path := directory / f"{stem}.json").exists():
-        count += 1
-        stem = f"{stamped}_{count}"
-    directory.mkdir(parents=True, exist_ok=True)
-    complete = {**record, "schema": SCHEMA, "name": stem}
-    text = json.dumps(
-        complete, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=_plain
-    )
-    write_text(path, text + "\n")
-    return path
+    while True:
+        complete = {**record, "schema": SCHEMA, "name": stem}
+        text = json.dumps(
+            complete, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=_plain
+        )
+        path = directory / f"{stem}.json"
+        try:
+            write_text(path, text + "\n", new=True)
+            return path
+        except NameTaken:
+            count += 1
+            stem = f"{stamped}_{count}"
 
 
 def read_records(directory: Path, experiment: str | None = None) -> list[dict[str, Any]]:
@@ -310,11 +312,12 @@ def read_records(directory: Path, experiment: str | None = None) -> list[dict[st
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: no such folder of records (results/runs)")
     paths = [p for p in directory.glob("*.json") if not p.name.startswith(".")]
-    records = [_read(path) for path in sorted(paths, key=lambda path: path.stem)]
+    records = [read_record(path) for path in sorted(paths, key=lambda path: path.stem)]
     return [r for r in records if experiment in (None, r["experiment"])]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of a file; ValueError as `read_records`."""
     remedy = "move it elsewhere or restore it (git checkout)"
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)

@@ -26,6 +26,8 @@ from unet2015.data.gray_scale import GrayScale
 from unet2015.inference.instances import InstanceConfig
 from unet2015.inference.prediction import predict_stack
 from unet2015.reports.statistics import BASELINE, DIVERGED, FAILED, FINISHED
+from unet2015.runtime.atomic import own_folder
+from unet2015.runtime.lock import held
 from unet2015.runtime.numerics import numerics, resolve_device
 from unet2015.runtime.record import peak_memory_gib, provenance, read_records, write_record
 from unet2015.studies.ablation_data import SETS, Data, Network
@@ -76,6 +78,11 @@ class Job:
         """Whether the arm differs in prediction only, and so uses the baseline's network."""
         same = replace(self.config, prediction=self.baseline.prediction) == self.baseline
         return self.arm != BASELINE and same
+
+    @property
+    def trained(self) -> ExperimentConfig:
+        """The settings with which its network is trained."""
+        return self.baseline if self.test_time else self.config
 
     @property
     def steps(self) -> int:
@@ -131,11 +138,17 @@ def _in_order(jobs: Sequence[Job]) -> list[list[Job]]:
 def run_job(job: Job, data: Data) -> str:
     """Train on all but a fold's images, predict and score these, write the record (paper §3, §4).
 
-    Returns the outcome; a run that has its record is not done again. Raises TrainingStopped, and
-    leaves no record, if a signal asked to stop: the same run continues later.
+    Returns the outcome; a run that has its record is not done again, and one on which somebody
+    else is at work is waited for. Raises TrainingStopped, and leaves no record, if a signal asked
+    to stop: the same run continues later.
     """
-    if (found := find_record(job, data)) is not None:
-        return str(found["outcome"])
+    with held(own_folder(_folder(job, data, job.trained)), wait=True):
+        # somebody else may have done it
+        found = find_record(job, data)
+        return str(found["outcome"]) if found is not None else _run(job, data)
+
+
+def _run(job: Job, data: Data) -> str:
     began, started = time.monotonic(), datetime.now(UTC)
     try:
         with _one_at_a_time:
@@ -188,8 +201,7 @@ def training_hashes(data: Data) -> dict[str, str]:
 
 
 def _train_and_score(job: Job, data: Data) -> dict[str, Any]:
-    trained = job.baseline if job.test_time else job.config
-    shorter = None
+    trained, shorter = job.trained, None
     if job.shorter_steps is not None:
         training = replace(trained.training, steps=job.shorter_steps)
         shorter = _folder(job, data, replace(trained, training=training))

@@ -23,6 +23,7 @@ from unet2015.inference.prediction import predict_image
 from unet2015.metrics.segmentation import iou, object_overlaps, segmentation_accuracy
 from unet2015.model import CELL
 from unet2015.runtime import distributed
+from unet2015.runtime.atomic import own_folder
 from unet2015.runtime.numerics import numerics
 from unet2015.studies.budget import Cost, Measured, measure
 from unet2015.studies.run_folder import predict_once, train_once, training_summary
@@ -257,7 +258,8 @@ def write_masks(
     the masks. Raises ValueError as `CellTracking.read_frame` and `load_checkpoint`.
     """
     place = folder / cells.tag / f"{sequence}_RES"
-    targets = mask_files(data.sequences[sequence].frame_files, place)
+    own_folder(place.parent)
+    targets = mask_files(data.sequences[sequence].frame_files, own_folder(place))
     left = {t: path for t, path in targets.items() if not path.exists()}
     if not left:
         return place

@@ -219,10 +219,9 @@ def publish(folder: Path, results: Path, preset: str, stack: EMStack) -> None:
     """Copy a part's pictures to where README.md shows them; none of a phantom."""
     if stack.name != "isbi2012":
         return
-    for picture in PICTURES:
-        target = results / "figures" / f"em_challenge_{preset}_{picture}"
-        writable_folder(target.parent, "--results")
-        write_bytes(target, (folder / picture).read_bytes())
+    target = writable_folder(results / "figures", "--results")
+    for picture in filter(Path.exists, (folder / name for name in PICTURES)):
+        write_bytes(target / f"em_challenge_{preset}_{picture.name}", picture.read_bytes())
 
 
 def run_name(preset: str, dataset: str, seed: int, config: ExperimentConfig) -> str:

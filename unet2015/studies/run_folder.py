@@ -5,6 +5,7 @@ where it stopped.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -22,7 +23,7 @@ from unet2015.inference.prediction import predict_stack
 from unet2015.loss import Loss
 from unet2015.model import UNet
 from unet2015.reports.words import duration
-from unet2015.runtime.atomic import write_text
+from unet2015.runtime.atomic import own_folder, place_of, write_text
 from unet2015.runtime.numerics import numerics
 from unet2015.training.batches import TileSource
 from unet2015.training.checkpoint import Checkpoint
@@ -57,8 +58,9 @@ def train_once(
     """The network trained in `folder`: as `loop.train`, whose options these are.
 
     name: what the progress bar calls it. `estimate` prints, before a new training starts, how long
-    it will take, from some timed steps.
+    it will take, from some timed steps. Raises ValueError for a folder that is a symbolic link.
     """
+    own_folder(folder)
     way: dict[str, Any] = {
         "device": device,
         "workers": workers,
@@ -106,21 +108,19 @@ def predict_once(
 def refuse_kept(option: str, output: Path, checkpoint: Path) -> None:
     """Refuse an output that would replace what a run keeps in the folder of its checkpoint.
 
-    checkpoint: folder of a run or a file in it. Symbolic links are followed. Other names in the
-    folder are free. Raises ValueError naming `option`, the path, and a name that is free.
+    checkpoint: folder of a run or a file in it, or a link to it. Other names in the folder are
+    free. Raises ValueError naming `option`, the path, and a name that is free.
     """
-    inside = checkpoint.is_dir()
-    folders = {checkpoint.resolve() if inside else checkpoint.parent.resolve()}
-    folders |= set() if inside else {checkpoint.resolve().parent}
-    for place in (output.parent.resolve() / output.name, output.resolve()):
-        predicted = (PROBABILITY, "cells_*.tif") if (place.parent / ABOUT).exists() else ()
-        # file systems that do not tell capitals apart would replace the file all the same
-        taken = any(fnmatch(place.name.lower(), pattern) for pattern in (*KEPT, *predicted))
-        if place.parent in folders and taken:
-            raise ValueError(
-                f"{option} {output}: is the name of a file that the run keeps there; give another "
-                f"path, {output.with_name(f'{output.stem}-of-other.tif')}, say"
-            )
+    real, place = Path(os.path.realpath(checkpoint)), place_of(output)
+    folders = {real} if real.is_dir() else {place_of(checkpoint).parent, real.parent}
+    predicted = (PROBABILITY, "cells_*.tif") if (place.parent / ABOUT).exists() else ()
+    # file systems that do not tell capitals apart would replace the file all the same
+    taken = any(fnmatch(place.name.lower(), pattern) for pattern in (*KEPT, *predicted))
+    if place.parent in folders and taken:
+        raise ValueError(
+            f"{option} {output}: is the name of a file that the run keeps there; give another "
+            f"path, {output.with_name(f'{output.stem}-of-other.tif')}, say"
+        )
 
 
 def predict_gray(

@@ -1,5 +1,7 @@
 """From the beginning of a run to its record: what every command that leaves one does."""
 
+import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from unet2015.runtime.record import (
     command_line,
     peak_memory_gib,
     provenance,
+    read_record,
     write_record,
 )
 
@@ -66,14 +69,25 @@ class Session:
         return record
 
 
-def complete_already(records: Path, mark: Path) -> bool:
-    """Whether the run in the folder of `mark` has left its record; says so where it has."""
-    done = distributed.from_writer(lambda: mark.exists() and _record(records, mark).is_file())
-    if done and distributed.is_writer():
-        record = _record(records, mark)
+def complete_already(records: Path, mark: Path) -> Path | None:
+    """The record that the run in the folder of `mark` has left, and says so; None if there is none.
+
+    A mark that names no record of this run counts as none: what is there is not done twice.
+    """
+    record = distributed.from_writer(lambda: _record(records, mark))
+    if record and distributed.is_writer():
         print(f"complete already: {record}; remove {mark.parent} to run it again")
-    return done
+    return record
 
 
-def _record(records: Path, mark: Path) -> Path:
-    return records / mark.read_text(encoding="utf-8")
+def _record(records: Path, mark: Path) -> Path | None:
+    try:
+        name = mark.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    stamped = re.escape(mark.parent.name) + r"_\d{8}T\d{6}Z(_\d+)?\.json"
+    if re.fullmatch(stamped, name) and (records / name).is_file():
+        read_record(records / name)
+        return records / name
+    print(f"warning: {mark}: names no record of this run in {records}", file=sys.stderr)
+    return None

@@ -23,6 +23,7 @@ from unet2015.model import UNet
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import write_text
 from unet2015.runtime.cuda_streams import made_aside
+from unet2015.runtime.lock import alone_in
 from unet2015.runtime.numerics import check_precision, numerics
 from unet2015.runtime.record import code_version, versions
 from unet2015.runtime.signals import stop_signals
@@ -99,7 +100,8 @@ def train(
     n decides which samples a step uses: it is recorded, and a run continues with the same n only.
 
     Raises ValueError if `output` holds a run of another configuration, seed, data set, number of
-    processes or place of augmentation, and for options that the device does not allow;
+    processes or place of augmentation, or if somebody else is at work there (`lock.held`), and for
+    options that the device does not allow;
     TrainingStopped at a non-finite loss or gradient, when SIGINT or SIGTERM asks to stop, or when
     another process has ended; OSError where the disk refuses. Messages name the command that
     continues.
@@ -117,7 +119,11 @@ def train(
             )
         about[PROCESSES] = distributed.count()
     tf32 = precision == "tf32"
-    with numerics(device, deterministic=deterministic, tf32=tf32), _other_processes(output):
+    with (
+        numerics(device, deterministic=deterministic, tf32=tf32),
+        _other_processes(output),
+        alone_in(output),
+    ):
         place: Place = distributed.from_writer(
             lambda: place_of_tiles(augment_on, tiles, device, output)
         )

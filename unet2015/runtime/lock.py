@@ -1,0 +1,71 @@
+"""One process at a time in a folder: a run's, or that of the pages."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from unet2015.runtime import distributed
+from unet2015.runtime.atomic import write_text
+from unet2015.runtime.record import command_line
+
+LOCK, HOLDER = ".lock", ".lock-holder.json"
+"""In the folder: what the system locks, and who has it, for people."""
+
+
+@contextmanager
+def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """`folder`, made if missing, for this process alone; from within, it can be held again.
+
+    The system lets go of it when the process ends, however that ends, so that nothing has to be
+    removed by hand. wait: until nobody else has it, with a line that says who has. Otherwise raises
+    ValueError that says so.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, is_singleton=True, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        busy = f"{folder}: {_holder(folder)} is at work there"
+        if not wait:
+            remedy = "wait until it has ended, or give another folder"
+            raise ValueError(f"{busy}; {remedy}") from None
+        print(f"{busy}; waiting", file=sys.stderr, flush=True)
+        lock.acquire()
+    outermost = lock.lock_counter == 1
+    try:
+        if outermost:
+            about = {"process": os.getpid(), "host": socket.gethostname()}
+            about |= {"since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
+            write_text(folder / HOLDER, json.dumps(about | {"command": command_line()}) + "\n")
+        yield
+    finally:
+        if outermost:
+            (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """The same for all processes of one run: the first, which alone writes there, holds it."""
+    with ExitStack() as stack:
+
+        def hold() -> None:
+            stack.enter_context(held(folder))
+
+        distributed.from_writer(hold)
+        yield
+
+
+def _holder(folder: Path) -> str:
+    try:
+        found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return "process {process} on {host} (since {since}: {command})".format(**found)
+    except (OSError, ValueError, KeyError, TypeError):  # it has only just begun, or it has ended
+        return "another process"
