@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -112,7 +113,9 @@ run_command(work)
 """
 
 
-@pytest.mark.parametrize(("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_outside_the_training_ends_with_one_message(tmp_path, asked, code):
     script, target = tmp_path / "waits.py", tmp_path / "out" / "file.tif"
     script.write_text(WAITS)
@@ -165,6 +168,21 @@ def test_memory_that_does_not_suffice_ends_with_one_message(capsys, monkeypatch,
     with pytest.raises(type(error)) as raised:
         run_command(work)
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OverflowError("math range error"), struct.error("'I' format"), RecursionError("too deep")],
+)
+def test_numbers_beyond_what_can_be_computed_with_end_with_one_message(capsys, error):
+    def work() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run_command(work)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {type(error).__name__}: {error}; a number of the options")
 
 
 def test_a_defect_of_ours_keeps_its_traceback():

@@ -19,6 +19,7 @@ from tests.tiny import (
     same_weights,
     settings,
 )
+from unet2015.runtime.signals import ASKING
 from unet2015.training import loop as training
 from unet2015.training.checkpoint import CURRENT, load_checkpoint
 from unet2015.training.history import HISTORY
@@ -91,7 +92,7 @@ def test_a_damaged_state_falls_back_on_the_one_before(tmp_path, capsys, rows_of_
     assert histories[-1] == (tmp_path / "whole" / HISTORY).read_text().splitlines()
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("asked", ASKING)
 def test_a_signal_stops_after_a_whole_step_that_is_saved(tmp_path, capsys, asked):
     config, tiles = settings(), blob_tiles(settings())
     whole = quietly(config, tiles, tmp_path / "whole")
@@ -110,6 +111,19 @@ def test_a_signal_stops_after_a_whole_step_that_is_saved(tmp_path, capsys, asked
     assert signal.getsignal(asked) == before
     assert not [t for t in threading.enumerate() if t.name.startswith("tiles")]
     assert same_weights(quietly(config, tiles, tmp_path / "cut"), whole)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    """As nohup leaves it."""
+    config = settings()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        ask = partial(os.kill, os.getpid(), signal.SIGHUP)
+        final = quietly(config, blob_tiles(config), tmp_path, on_step=lambda _: ask())
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert final.step == 8
 
 
 def test_a_signal_while_the_state_of_a_step_is_decided_waits_for_the_next(tmp_path, monkeypatch):

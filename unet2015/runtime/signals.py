@@ -1,34 +1,58 @@
-"""A clean stop: SIGINT and SIGTERM are noted, and the run ends where its state is whole."""
+"""A clean stop: what asks for it is noted, and the run ends where its state is whole."""
 
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")
+ASKING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+"""Ctrl-C, a scheduler's end, a closed terminal, a used-up time limit, and the two signals that
+schedulers send before theirs (SLURM: --signal)."""
 
 
 @contextmanager
 def stop_signals(received: list[str], *, urgent_if_repeated: bool = True) -> Iterator[None]:
-    """Put the name of the signal into `received` once SIGINT or SIGTERM has asked to stop.
+    """Put the name of the signal into `received` once one of `ASKING` has asked to stop.
 
     A second signal raises KeyboardInterrupt if `urgent_if_repeated`, else only the first counts.
-    Outside the main thread nothing is noted: signals are then somebody else's business.
+    One that is ignored, as `nohup` has SIGHUP, stays so. Outside the main thread nothing is noted:
+    signals are then somebody else's business.
     """
 
     def note(number: int, _frame: object) -> None:
         if not received:
             received.append(signal.Signals(number).name)
             again = "; again: at once, without saving" if urgent_if_repeated else ""
-            print(f"\nstopping after this step{again}", file=sys.stderr, flush=True)
+            with suppress(RuntimeError):  # in the middle of another line
+                print(f"\nstopping after this step{again}", file=sys.stderr, flush=True)
         elif urgent_if_repeated:
             raise KeyboardInterrupt(signal.Signals(number).name)
 
+    with handled_by(note, ASKING):
+        yield
+
+
+@contextmanager
+def handled_by(
+    handler: Callable[[int, FrameType | None], object], numbers: tuple[signal.Signals, ...]
+) -> Iterator[None]:
+    """Let `handler` have these signals; those that are ignored stay so.
+
+    Nothing is changed outside the main thread, nor where another language has set the handler,
+    which could not be put back.
+    """
+    before = {number: signal.getsignal(number) for number in numbers}
+    mine = [n for n, old in before.items() if old is not None and old is not signal.SIG_IGN]
     try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+        for number in mine:
+            signal.signal(number, handler)
     except ValueError:  # not the main thread
         yield
         return
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in mine:
+            signal.signal(number, before[number])
