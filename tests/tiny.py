@@ -21,6 +21,7 @@ from unet2015.config import (
 )
 from unet2015.data.phantom import phantom_stack
 from unet2015.model import valid_output_size
+from unet2015.runtime.lock import LOCK
 from unet2015.training.batches import TileSource
 from unet2015.training.checkpoint import Checkpoint
 from unet2015.training.loop import train
@@ -108,6 +109,6 @@ def same_weights(ours: Checkpoint, theirs: Checkpoint) -> bool:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file below a folder: its bytes and when it was last changed."""
-    files: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder but locks: its bytes and when it was last changed."""
+    files: Sequence[Path] = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LOCK)
     return {str(f.relative_to(folder)): (f.read_bytes(), f.stat().st_mtime_ns) for f in files}

@@ -7,6 +7,7 @@ import pytest
 
 from tests.tiny import blob_tiles, quietly, settings
 from unet2015.data.gray_scale import GrayScale
+from unet2015.data.tiff import read_stack, write_stack
 from unet2015.inference.prediction import predict_stack
 from unet2015.studies.run_folder import ABOUT, PROBABILITY, predict_once, refuse_kept
 from unet2015.training.checkpoint import WEIGHTS, Checkpoint
@@ -36,6 +37,22 @@ def test_slice_by_slice_is_the_whole_stack_at_once(trained, tmp_path, capsys):
     assert "memory" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("file", [PROBABILITY, ABOUT])
+def test_a_prediction_that_somebody_has_changed_is_made_again(trained, tmp_path, capsys, file):
+    run = tmp_path / "run"
+    found, _ = predict_once(trained, STACK, run, device="cpu", name="it")
+    if file == PROBABILITY:  # well-formed, and another
+        write_stack(run / PROBABILITY, 1 - found)
+    else:
+        (run / ABOUT).write_text((run / ABOUT).read_text().replace("a", "b"))
+    capsys.readouterr()
+    again, _ = predict_once(trained, STACK, run, device="cpu", name="it")
+    np.testing.assert_array_equal(again, found)
+    np.testing.assert_array_equal(read_stack(run / PROBABILITY), found)
+    told = f"{run / PROBABILITY}: was changed since it was predicted"
+    assert (told in capsys.readouterr().err) == (file == PROBABILITY)
+
+
 def test_gray_values_out_of_range_are_refused(trained, tmp_path):
     with pytest.raises(ValueError, match="made for uint8"):
         predict_once(trained, STACK / 255, tmp_path / "run", device="cpu", name="it")
@@ -51,13 +68,14 @@ def test_no_output_replaces_what_the_run_keeps(tmp_path, name):
     for file in (WEIGHTS, ABOUT):
         (run / file).touch()
     (tmp_path / "link.tif").symlink_to(run / name)
+    (run / "link.tif").symlink_to(run / name)
     for checkpoint in (run, run / WEIGHTS):
         for output in (run / name, run / ".." / "run" / name):
             with pytest.raises(ValueError, match=r"--output .*give another path, .*-of-other\.tif"):
                 refuse_kept("--output", output, checkpoint)
-        with pytest.raises(ValueError, match=r"link\.tif: is the name"):
-            refuse_kept("--output", tmp_path / "link.tif", checkpoint)
-        refuse_kept("--output", tmp_path / name, checkpoint)
+        # a link is replaced itself, and what it points to stays
+        for output in (tmp_path / "link.tif", run / "link.tif", tmp_path / name):
+            refuse_kept("--output", output, checkpoint)
 
 
 def test_other_names_in_the_folder_are_free(tmp_path):

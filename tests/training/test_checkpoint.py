@@ -12,12 +12,14 @@ import safetensors.torch
 import torch
 
 from tests.tiny import blob_tiles, contents, same_weights, settings
+from unet2015.config import as_dict
 from unet2015.model import UNet
 from unet2015.training import checkpoint
 from unet2015.training.batches import collate
 from unet2015.training.checkpoint import (
     CURRENT,
     PREVIOUS,
+    TIME,
     WEIGHTS,
     Checkpoint,
     DamagedCheckpoint,
@@ -26,9 +28,11 @@ from unet2015.training.checkpoint import (
     load_optimizer,
     load_weights,
     model_tensors,
+    load_final,
     newest_checkpoint,
     optimizer_tensors,
     save_checkpoint,
+    save_final,
     save_rotating,
 )
 from unet2015.training.loop import Run, new_run, train_step
@@ -300,3 +304,47 @@ def test_settings_of_another_version_are_named_with_the_file(tmp_path, monkeypat
         save_checkpoint(path, EXAMPLE)
     with pytest.raises(ValueError, match=r"a\.safetensors: configuration model: unknown .*colour"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("made_up", [{"width": 200_000}, {"depth": 2}, {"width": 3}])
+def test_a_made_up_size_is_refused_before_memory_is_taken_for_it(made_up):
+    config = replace(EXAMPLE.config, model=replace(EXAMPLE.config.model, **made_up))
+    with pytest.raises(ValueError, match="weights of another architecture"):
+        replace(EXAMPLE, config=config).network()
+
+
+def test_the_network_of_a_checkpoint_is_that_of_the_training():
+    run = trained()
+    image = torch.from_numpy(blob_tiles(run.config)[0].image)[None]
+    with torch.no_grad():
+        assert torch.equal(run.checkpoint().network()(image), run.network.eval()(image))
+
+
+def test_final_weights_hold_no_time_which_lies_beside_them(tmp_path):
+    for name, seconds in (("a", 1.25), ("b", 99.0)):
+        (tmp_path / name).mkdir()
+        save_final(tmp_path / name, replace(as_final(EXAMPLE), seconds=seconds))
+        assert load_final(tmp_path / name).seconds == seconds
+    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("damage", [None, "", "{}", '{"seconds": null}', '{"seconds": "x"}', "[]"])
+def test_weights_whose_time_is_lost_are_not_whole(tmp_path, damage):
+    save_final(tmp_path, as_final(EXAMPLE))
+    (tmp_path / TIME).unlink()
+    if damage is not None:
+        (tmp_path / TIME).write_text(damage)
+    with pytest.raises(DamagedCheckpoint, match=r"training-time\.json: damaged or missing"):
+        load_final(tmp_path)
+
+
+def test_final_weights_of_an_earlier_version_hold_their_time(tmp_path):
+    tensors = {f"model/{name}": tensor for name, tensor in EXAMPLE.model.items()}
+    names = ("seed", "step", "history", "pending", "seconds", "data")
+    about = {name: getattr(EXAMPLE, name) for name in names}
+    about |= {"format": checkpoint.FORMAT, "config": as_dict(EXAMPLE.config)}
+    metadata = {"about": json.dumps(about)}
+    metadata["sha256"] = checkpoint._digest(metadata["about"], tensors)
+    safetensors.torch.save_file(tensors, tmp_path / WEIGHTS, metadata)
+    assert same_weights(load_final(tmp_path), EXAMPLE)
+    assert load_final(tmp_path).seconds == EXAMPLE.seconds > 0

@@ -15,6 +15,7 @@ from unet2015.training.history import (
     dead_start_steps,
     dead_start_warning,
     history_row,
+    restore_history,
     row_due,
     write_history,
 )
@@ -61,6 +62,20 @@ def test_the_file_holds_every_row_with_nine_digits(tmp_path):
     with (tmp_path / HISTORY).open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["20"]
     assert list(contents(tmp_path)) == [HISTORY]
+
+
+def test_a_file_that_was_changed_is_written_anew_and_told(tmp_path, capsys):
+    history = [history_row(20, [[1 / 3, 0.5, 1.0]], 1e-7)]
+    restore_history(tmp_path, history)
+    right = contents(tmp_path)
+    restore_history(tmp_path, history)
+    assert contents(tmp_path) == right
+    assert capsys.readouterr().err == ""
+    for damage in (b"", right[HISTORY][0].replace(b"0.5", b"0.6"), right[HISTORY][0][:-1], b"\xff"):
+        (tmp_path / HISTORY).write_bytes(damage)
+        restore_history(tmp_path, history)
+        assert (tmp_path / HISTORY).read_bytes() == right[HISTORY][0]
+        assert f"{tmp_path / HISTORY}: was changed since the training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("constant", [1.0, 0.0005])

@@ -5,6 +5,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,9 +22,9 @@ from tests.tiny import (
 )
 from unet2015.runtime.signals import ASKING
 from unet2015.training import loop as training
-from unet2015.training.checkpoint import CURRENT, load_checkpoint
+from unet2015.training.checkpoint import CURRENT, TIME, WEIGHTS, load_checkpoint
 from unet2015.training.history import HISTORY
-from unet2015.training.loop import TrainingStopped
+from unet2015.training.loop import SETTINGS, TrainingStopped
 
 
 @pytest.fixture
@@ -61,6 +62,52 @@ def test_an_interrupted_run_ends_bit_identical(tmp_path, rows_of_three, cuts, wo
     assert states[0].optimizer.keys() == states[1].optimizer.keys()
     for name, tensor in states[0].optimizer.items():
         assert torch.equal(tensor, states[1].optimizer[name])
+
+
+def test_equal_runs_leave_equal_files(tmp_path, rows_of_three):
+    config = settings(batch_size=2)
+    for name in ("one", "other"):
+        quietly(config, augmented_tiles(config), tmp_path / name)
+    # how long it took is all that differs, and stands in files of its own
+    differing = [WEIGHTS, HISTORY, SETTINGS]
+    one, other = ([(tmp_path / n / f).read_bytes() for f in differing] for n in ("one", "other"))
+    assert one == other
+
+
+def test_a_finished_run_that_lost_its_time_takes_it_from_the_last_state(tmp_path, capsys):
+    config = settings()
+    whole = quietly(config, blob_tiles(config), tmp_path)
+    weights = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / TIME).unlink()
+    again = quietly(config, blob_tiles(config), tmp_path)
+    assert "training-time.json: damaged or missing" in capsys.readouterr().err
+    assert again.seconds == pytest.approx(whole.seconds, abs=0.5)
+    assert (tmp_path / WEIGHTS).read_bytes() == weights
+    assert (tmp_path / TIME).exists()
+
+
+def test_what_was_changed_in_the_history_of_a_finished_run_is_put_right(tmp_path, capsys):
+    config = settings()
+    quietly(config, blob_tiles(config), tmp_path)
+    right = (tmp_path / HISTORY).read_bytes()
+    (tmp_path / HISTORY).write_bytes(right.replace(b"8,", b"9,"))
+    quietly(config, blob_tiles(config), tmp_path)
+    assert (tmp_path / HISTORY).read_bytes() == right
+    assert "was changed since the training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("precision", "told"), [("bfloat16", True), ("float32", False)])
+def test_other_threads_are_told_where_bits_depend_on_them(tmp_path, capsys, precision, told):
+    config = settings(precision=precision)
+    before = torch.get_num_threads()
+    cut_off(3, config, blob_tiles(config), tmp_path)
+    torch.set_num_threads(before + 1)
+    try:
+        quietly(config, blob_tiles(config), tmp_path)
+    finally:
+        torch.set_num_threads(before)
+    expected = f"trained with {before} thread(s) so far, and with {before + 1} from here on"
+    assert (expected in capsys.readouterr().err) == told
 
 
 def test_a_run_that_saved_nothing_yet_starts_again(tmp_path):
@@ -136,7 +183,7 @@ def test_a_signal_while_the_state_of_a_step_is_decided_waits_for_the_next(tmp_pa
         return True
 
     asked: list[float] = []
-    monkeypatch.setattr(training.math, "isfinite", ask)
+    monkeypatch.setattr(training, "math", SimpleNamespace(isfinite=ask))
     with pytest.raises(TrainingStopped, match="after step 2 of 8"):
         quietly(config, tiles, tmp_path, checkpoint_every_s=NEVER)
     assert load_checkpoint(tmp_path).step == 2

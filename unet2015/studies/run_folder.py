@@ -4,8 +4,10 @@ Each step continues from what it finds in the folder, so that a command which wa
 where it stopped.
 """
 
+import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -26,7 +28,7 @@ from unet2015.reports.words import duration
 from unet2015.runtime.atomic import own_folder, place_of, write_text
 from unet2015.runtime.numerics import numerics
 from unet2015.training.batches import TileSource
-from unet2015.training.checkpoint import Checkpoint
+from unet2015.training.checkpoint import TIME, Checkpoint
 from unet2015.training.cuda_step import Compile
 from unet2015.training.estimate import seconds_per_step
 from unet2015.training.history import HISTORY, dead_start_steps
@@ -34,8 +36,9 @@ from unet2015.training.loop import train
 from unet2015.training.tile_place import AugmentOn
 
 PROBABILITY, ABOUT = "probability.tif", "prediction.json"
-"""The predicted probability of 'cell' (float32); by which weights, and in how many seconds."""
-KEPT = ("*.safetensors", HISTORY, ABOUT)
+"""The predicted probability of 'cell' (float32); by which weights, in how many seconds, and the
+SHA-256 of the file."""
+KEPT = ("*.safetensors", HISTORY, ABOUT, TIME)
 """What lies in the folder of every run; what `predict_once` has predicted there comes on top."""
 
 
@@ -101,6 +104,7 @@ def predict_once(
     # first of all what is there loses its name, so that no cut leaves a pair that does not belong
     (folder / ABOUT).unlink(missing_ok=True)
     write_stack(folder / PROBABILITY, probability)
+    about |= {"sha256": _sha256(folder / PROBABILITY)}
     write_text(folder / ABOUT, json.dumps(about | {"seconds": seconds}) + "\n")
     return probability, seconds
 
@@ -159,14 +163,28 @@ def predict_gray(
 def _kept(
     folder: Path, about: dict[str, str], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, float] | None:
-    """The prediction in the folder; None if it is missing, damaged, or made by other weights."""
+    """The prediction in the folder; None if it is missing, or made by other weights.
+
+    And if it is not what was written there, which is told.
+    """
+    path = folder / PROBABILITY
     try:
         found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        seconds = float(found.pop("seconds"))
-        probability = read_stack(folder / PROBABILITY)
+        seconds, sha256 = float(found.pop("seconds")), found.pop("sha256")
+        if found != about:
+            return None
+        if _sha256(path) == sha256:
+            probability = read_stack(path)
+            return (probability, seconds) if probability.shape == shape else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return (probability, seconds) if found == about and probability.shape == shape else None
+    print(f"warning: {path}: was changed since it was predicted; predicting again", file=sys.stderr)
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def training_summary(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -19,19 +19,22 @@ from torch.optim import Optimizer
 
 from unet2015.config import ExperimentConfig, as_dict, from_dict
 from unet2015.model import UNet
-from unet2015.runtime.atomic import write_bytes
+from unet2015.runtime.atomic import write_bytes, write_text
 
 FORMAT = "unet2015 checkpoint 1"
-CURRENT, PREVIOUS, NEXT, BEFORE_FALL, WEIGHTS = (
+CURRENT, PREVIOUS, NEXT, BEFORE_FALL, WEIGHTS, TIME = (
     "checkpoint.safetensors",
     "checkpoint-previous.safetensors",
     "checkpoint-next.safetensors",
     "checkpoint-before-fall.safetensors",
     "weights.safetensors",
+    "training-time.json",
 )
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
 _ABOUT = ("seed", "step", "history", "pending", "seconds", "data")
 """Fields of a `Checkpoint` that its metadata hold as they are."""
+_SEAL = ', "sha256": "'
+"""Between what the metadata say and its checksum, their last entry."""
 _REMEDY = "give another file of the run, or train again in another folder"
 
 
@@ -52,11 +55,13 @@ class Checkpoint:
     pending: list[list[float]] = field(default_factory=list)
     """What has been measured since the last row of the history, step by step."""
     seconds: float = 0.0
-    """Training time so far, over all sessions."""
+    """Training time so far, over all sessions; 0 in the file of final weights, which equal runs
+    make byte for byte (see `save_final`)."""
     data: dict[str, Any] = field(default_factory=dict)
     """What prediction and resume must know of the data: gray scale, hashes, where it came from."""
     code: list[dict[str, Any]] = field(default_factory=list)
-    """The commits and versions that have trained it, one entry unless they changed in between."""
+    """The commits and versions that have trained it, and the number of threads where bits depend on
+    it; one entry unless something of it changed in between."""
 
     def weights_sha256(self) -> str:
         """SHA-256 of the weights: which network made a prediction."""
@@ -64,8 +69,9 @@ class Checkpoint:
 
     def network(self) -> UNet:
         """The U-Net of this checkpoint, for evaluation; ValueError if the weights do not fit."""
-        network = UNet(self.config.model)
-        load_weights(network, self.model)
+        with torch.device("meta"):  # a size that was made up takes no memory before it is refused
+            network = UNet(self.config.model)
+        load_weights(network, self.model, assign=True)
         return network.eval()
 
 
@@ -74,8 +80,11 @@ def model_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().cpu().clone() for name, t in network.state_dict().items()}
 
 
-def load_weights(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy named tensors into the network; ValueError names the first that does not fit."""
+def load_weights(network: nn.Module, tensors: dict[str, Tensor], *, assign: bool = False) -> None:
+    """Copy named tensors into the network; ValueError names the first that does not fit.
+
+    assign: the tensors themselves become the network's.
+    """
     expected = network.state_dict()
     if missing := sorted(expected.keys() - tensors.keys()):
         raise ValueError(_misfit(f"{missing[0]} is missing ({len(missing)} tensors in all)"))
@@ -85,7 +94,7 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor]) -> None:
         given = tuple(tensors[name].shape)
         if given != tuple(tensor.shape):
             raise ValueError(_misfit(f"{name} is {given}, the network has {tuple(tensor.shape)}"))
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, assign=assign)
 
 
 def _misfit(detail: str) -> str:
@@ -122,8 +131,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     about = {name: getattr(checkpoint, name) for name in (*_ABOUT, "code")}
     about |= {"format": FORMAT, "config": as_dict(checkpoint.config)}
     text = json.dumps(about, sort_keys=True)
-    metadata = {"about": text, "sha256": _digest(text, tensors)}
-    write_bytes(path, safetensors_bytes(tensors, metadata=metadata))
+    # one entry: safetensors writes several in any order, and equal runs are to leave equal bytes
+    sealed = f"{text[:-1]}{_SEAL}{_digest(text, tensors)}\"}}"
+    write_bytes(path, safetensors_bytes(tensors, metadata={"about": sealed}))
 
 
 def save_rotating(folder: Path, checkpoint: Checkpoint) -> None:
@@ -137,6 +147,30 @@ def save_rotating(folder: Path, checkpoint: Checkpoint) -> None:
     if current.exists():
         current.replace(folder / PREVIOUS)
     fresh.replace(current)
+
+
+def save_final(folder: Path, final: Checkpoint) -> None:
+    """Write final weights, and how long their training took beside them.
+
+    So that runs equal in settings, seed, data, code and machine leave the same bytes in `WEIGHTS`.
+    """
+    write_text(folder / TIME, json.dumps({"seconds": final.seconds}) + "\n")
+    save_checkpoint(folder / WEIGHTS, replace(final, seconds=0.0))
+
+
+def load_final(folder: Path) -> Checkpoint:
+    """What `save_final` wrote; DamagedCheckpoint if a part of it is damaged or missing."""
+    final = load_checkpoint(folder / WEIGHTS)
+    if final.seconds:  # of an earlier version
+        return final
+    try:
+        seconds = float(json.loads((folder / TIME).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DamagedCheckpoint(
+            f"{folder / TIME}: damaged or missing, so that nothing says how long the training took"
+            f"; {_REMEDY}"
+        ) from error
+    return replace(final, seconds=seconds)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -189,8 +223,11 @@ def _refuse_pickle(path: Path) -> None:
 
 
 def _verified(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
-    text = metadata.get("about", "")
-    if text and _digest(text, tensors) != metadata.get("sha256"):
+    text, sha256 = metadata.get("about", ""), metadata.get("sha256")
+    if text and sha256 is None:  # of an earlier version otherwise
+        body, _, sha256 = text.removesuffix('"}').rpartition(_SEAL)
+        text = body + "}"
+    if text and _digest(text, tensors) != sha256:
         raise DamagedCheckpoint(f"{path}: damaged, its content does not match its checksum")
     about = _about(path, text)
     try:

@@ -1,5 +1,6 @@
 """The course of a training run: its rows, its CSV file, and what a dead start looks like in it."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +59,24 @@ def dead_start_warning(history: Sequence[Row]) -> str | None:
 
 def write_history(folder: Path, history: Sequence[Row]) -> None:
     """Write history.csv of a run's folder, atomically; floats with 9 significant digits."""
+    write_text(folder / HISTORY, _as_csv(history))
+
+
+def restore_history(folder: Path, history: Sequence[Row]) -> None:
+    """The same, where history.csv is missing or says something else, which is told."""
+    path, text = folder / HISTORY, _as_csv(history)
+    found = path.read_bytes() if path.is_file() else None
+    if found == text.encode():
+        return
+    if found is not None:
+        print(
+            f"warning: {path}: was changed since the training; written anew from the weights",
+            file=sys.stderr,
+        )
+    write_text(path, text)
+
+
+def _as_csv(history: Sequence[Row]) -> str:
     lines = [",".join(COLUMNS)]
     lines += [",".join(f"{row[name]:.9g}" for name in COLUMNS) for row in history]
-    write_text(folder / HISTORY, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ continued ends bit-identical (CPU; CUDA with deterministic = True) to one that w
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -31,16 +32,16 @@ from unet2015.training.batches import Batch, TileSource, batches
 from unet2015.training.checkpoint import (
     BEFORE_FALL,
     CURRENT,
-    WEIGHTS,
     Checkpoint,
     as_final,
     load_optimizer,
     load_weights,
     save_checkpoint,
+    save_final,
     save_rotating,
 )
 from unet2015.training.cuda_step import Compile, check_compile, fast_step
-from unet2015.training.history import HISTORY, history_row, row_due, write_history
+from unet2015.training.history import history_row, restore_history, row_due, write_history
 from unet2015.training.optimization import fall_begins, learning_rate
 from unet2015.training.progress import Report, tensorboard_writer
 from unet2015.training.resume import PROCESSES, find_run
@@ -133,8 +134,8 @@ def train(
             lambda: find_run(output, config, seed, about, shorter_run)
         )
         if found is not None and finished:
-            if distributed.is_writer() and not (output / HISTORY).exists():
-                write_history(output, found.history)
+            if distributed.is_writer():
+                restore_history(output, found.history)
             return found
         run = new_run(config, seed, distributed.own_device(device), about, make_network, loss)
         _continue_from(found, run, output)
@@ -153,7 +154,7 @@ def train(
         final = as_final(run.checkpoint())
         if writes:
             with continued_after_refusal(output):
-                save_checkpoint(output / WEIGHTS, final)
+                save_final(output, final)
         return final
 
 
@@ -265,10 +266,28 @@ def _continue_from(found: Checkpoint | None, run: Run, output: Path) -> None:
         if distributed.is_writer():
             write_history(output, run.history)
     if distributed.is_writer():
-        now = {**code_version(), "versions": versions()}
+        now = {**code_version(), "versions": versions(), **_threads(run)}
+        if found is not None and run.code and "threads" in now:
+            _warn_of_threads(run.code[-1].get("threads"), now["threads"])
         run.code += [now] if now not in run.code[-1:] else []
     if distributed.count() > 1:
         run.replicas = distributed.Replicas(run.network)
+
+
+def _threads(run: Run) -> dict[str, int]:
+    """The number of threads, where the last bits of a step depend on it: bfloat16 on a CPU."""
+    depends = run.device.type == "cpu" and run.config.training.precision == "bfloat16"
+    return {"threads": torch.get_num_threads()} if depends else {}
+
+
+def _warn_of_threads(before: int | None, now: int) -> None:
+    if before not in (None, now):
+        print(
+            f"warning: trained with {before} thread(s) so far, and with {now} from here on: the "
+            "last bits of bfloat16 depend on their number, so that the result will not be that of "
+            f"an uninterrupted run (--threads {before})",
+            file=sys.stderr,
+        )
 
 
 def _refuse_non_finite(run: Run, read: list[list[float]], output: Path) -> None:

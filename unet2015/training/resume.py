@@ -15,6 +15,7 @@ from unet2015.training.checkpoint import (
     Checkpoint,
     DamagedCheckpoint,
     load_checkpoint,
+    load_final,
     newest_checkpoint,
 )
 from unet2015.training.optimization import fall_begins
@@ -72,7 +73,7 @@ def _look(folder: Path) -> tuple[Checkpoint | None, bool, list[str]]:
     refused = []
     if (folder / WEIGHTS).exists():
         try:
-            return load_checkpoint(folder / WEIGHTS), True, []
+            return load_final(folder), True, []
         except DamagedCheckpoint as error:
             if not (folder / CURRENT).exists() and not (folder / PREVIOUS).exists():
                 raise
