@@ -34,7 +34,6 @@ from unet2015.inference.instances import InstanceConfig
 from unet2015.reports.cell_tracking import PRESETS, write_cell_tracking
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import own_folder, writable_folder
-from unet2015.runtime.lock import alone_in
 from unet2015.studies import cell_tracking
 from unet2015.studies.budget import Budget
 from unet2015.studies.cell_tracking_figures import draw
@@ -194,7 +193,7 @@ def reproduce(
     folder = options.output / cell_tracking.run_name(*name)
     print(f"\n{data.name}, trained on {split.train.name}, scored on {split.scored.name}")
     resumed = folder.exists()
-    with alone_in(own_folder(folder)):
+    with distributed.alone_in(own_folder(folder)):
         if not complete_already(options.results / "runs", folder / mark(options)):
             run(options, data, split, folder, resumed=resumed, **about)
         if options.all_frames and distributed.is_writer():

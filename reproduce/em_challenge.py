@@ -30,11 +30,10 @@ from unet2015.cli.run import run_command
 from unet2015.config import ExperimentConfig, differences
 from unet2015.data.isbi2012 import EMStack, five_folds
 from unet2015.metrics import challenge_scores
+from unet2015.reports import records
 from unet2015.reports.em_challenge import PRESETS, claimed_row, row_of, write_em_challenge
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import own_folder, writable_folder
-from unet2015.runtime.lock import alone_in
-from unet2015.runtime.record import read_records
 from unet2015.studies import em
 from unet2015.studies.budget import Budget
 from unet2015.studies.run_folder import PROBABILITY
@@ -201,13 +200,13 @@ def main(options: Options) -> None:
     print(f"data: {stack.source}")
     options, plan = with_planned_steps(options, stack, folds, session.began)
     name = em.run_name(options.preset, stack.name, options.seed, options.config)
-    folder, records = options.output / name, options.results / "runs"
+    folder, kept = options.output / name, options.results / "runs"
     mark = folder / f"record-{parts_tag(folds, options.submit)}.txt"
     resumed = folder.exists()
     with ExitStack() as parts:  # others may be at work on other folds
         for part in [f"fold{fold}" for fold in folds] + ["all"] * options.submit:
-            parts.enter_context(alone_in(own_folder(own_folder(folder) / part)))
-        record = complete_already(records, mark)
+            parts.enter_context(distributed.alone_in(own_folder(own_folder(folder) / part)))
+        record = complete_already(kept, mark)
         results = {} if record else run(options, stack, folds, folder)
         if not distributed.is_writer():
             return
@@ -215,7 +214,7 @@ def main(options: Options) -> None:
             paper = experiments.load("paper")
             record = session.leave_record(
                 results | plan | {"resumed": resumed, "processes": distributed.count()},
-                records,
+                kept,
                 mark,
                 config=options.config,
                 seed=options.seed,
@@ -228,7 +227,7 @@ def main(options: Options) -> None:
 
 def show(options: Options, stack: EMStack, folder: Path, record: Path) -> None:
     """Pictures and pages of a run that has its record; done again, the same comes of it."""
-    found = read_records(record.parent, "em_challenge")
+    found = records.read(options.results, "em_challenge")
     # README.md shows pictures of what its table shows, and of nothing else
     shown = claimed_row(found, options.preset)
     if options.seed == 0 and shown and record.stem in [run["name"] for run in shown["runs"]]:

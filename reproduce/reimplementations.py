@@ -24,7 +24,6 @@ from unet2015.config import config_hash, differences
 from unet2015.reports.reimplementations import write_reimplementations
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import own_folder, writable_folder
-from unet2015.runtime.lock import alone_in
 from unet2015.studies.budget import Budget, Cost, planned_share
 from unet2015.studies.reimplementation import Arm, System, measure_arm, run_arm, run_name, shortened
 from unet2015.studies.session import Session, complete_already
@@ -185,7 +184,7 @@ def main(options: Options) -> None:
     for name, system, arm in parts:
         folder = options.output / run_name(options.preset, name, arm, options.seed)
         print(f"\n{system.title}, {arm.name}")
-        with alone_in(own_folder(folder)):
+        with distributed.alone_in(own_folder(folder)):
             if not complete_already(options.results / "runs", folder / NOTE):
                 run(options, name, system, arm, folder, plan)
     pages = write_reimplementations(options.results, reimplementations.systems())

@@ -15,12 +15,12 @@ from unet2015 import reimplementations
 from unet2015.benchmarks.pages import read_benchmarks, summary, write_benchmarks_page
 from unet2015.cli.options import parse_options
 from unet2015.cli.run import run_command
-from unet2015.reports import em_challenge
+from unet2015.reports import em_challenge, records
 from unet2015.reports.ablations import write_ablations
 from unet2015.reports.cell_tracking import write_cell_tracking
 from unet2015.reports.pages import write_readme
 from unet2015.reports.reimplementations import write_reimplementations
-from unet2015.runtime.record import read_records
+from unet2015.runtime.lock import held
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,18 @@ class Options:
 
 
 def main(options: Options) -> None:
-    results = options.results
+    with held(options.results, wait=True):  # README.md too has one writer at a time
+        for path in write_all(options.results):
+            print(path)
+
+
+def write_all(results: Path) -> list[Path]:
+    """Write every page and table; returns their paths."""
     tables = {
-        "em_challenge": em_challenge.summary(read_records(results / "runs", "em_challenge")),
+        "em_challenge": em_challenge.summary(records.read(results, "em_challenge")),
         "benchmarks": summary(read_benchmarks(results)),
     }
-    pages = [
+    return [
         *write_readme(results.resolve().parent / "README.md", tables),
         *em_challenge.write_em_challenge(results),
         *write_ablations(results),
@@ -46,8 +52,6 @@ def main(options: Options) -> None:
         *write_reimplementations(results, reimplementations.systems()),
         *write_benchmarks_page(results),
     ]
-    for path in pages:
-        print(path)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,15 @@ def ablation_record(
         "reason": None if finished else "the loss is nan",
         "scores": {name: {"value": value} for name, value in values.items()} if finished else None,
         "scores_protocol": "2015",
-        "training": {"steps": 60, "seconds": 90.0, "dead_start_steps": 0} if finished else None,
+        "training": {
+            "steps": 60,
+            "seconds": 90.0,
+            "final_loss": 0.4 + rand,
+            "final_accuracy": 0.8,
+            "dead_start_steps": 0,
+        }
+        if finished
+        else None,
         "curve": {"step": steps, "loss": [0.7, 0.5, 0.4 + rand], "accuracy": [0.6, 0.7, 0.8]}
         if finished
         else None,
@@ -62,7 +70,13 @@ def ablation_record(
         "data_hashes": {"train-volume.tif": "ab"},
         "command": "python reproduce/ablations.py",
         "deviations": [],
-        "hardware": {"cpu": "a processor", "cores": 2, "ram_gib": 8.0, "accelerators": []},
+        "hardware": {
+            "cpu": "a processor",
+            "cores": 2,
+            "ram_gib": 8.0,
+            "accelerators": [],
+            "torch_threads": 2,
+        },
         "versions": {},
         "wall_time_s": 120.0,
         "schema": 1,

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from unet2015 import reimplementations
+from unet2015.config import ExperimentConfig, as_dict
 
 SYSTEMS = reimplementations.systems()
 HONEST = {"IoU": 0.6123, "Dice": 0.7234, "IoU pooled": 0.6345, "Dice pooled": 0.7456}
@@ -26,11 +27,12 @@ def record(arm: str = "published", dice: float = 0.7456, **fields: Any) -> dict[
             "theirs": {"IoU pooled": 0.5111, "Dice pooled": 0.6222},
             "honest": HONEST | {"Dice pooled": dice},
         },
-        "training": {"steps": 180, "seconds": 100.0, "final_loss": 0.3},
+        "training": {"steps": 180, "seconds": 100.0, "final_loss": 0.3}
+        | {"final_accuracy": 0.9, "dead_start_steps": 0},
         "source": "a part of the set",
         "counts": {"trained on": "190 slices", "scored": "80 slices of 3 patients"},
         "seed": 0,
-        "config": {},
+        "config": as_dict(ExperimentConfig()),
         "config_hash": "0123456789ab",
         "commit": "f" * 40,
         "dirty": False,

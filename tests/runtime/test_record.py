@@ -4,6 +4,7 @@ import platform
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from unet2015.config import ExperimentConfig, config_hash, from_dict
 from unet2015.runtime import record
 from unet2015.runtime.record import (
     REPOSITORY,
+    SHA256,
+    checksum,
     code_version,
     command_line,
     peak_memory_gib,
@@ -21,6 +24,7 @@ from unet2015.runtime.record import (
     read_records,
     write_record,
 )
+from unet2015.runtime.record_schema import EXPERIMENTS
 
 NOW = datetime(2026, 11, 21, 5, 12, tzinfo=UTC)
 
@@ -209,7 +213,8 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     assert text.index('"a"') < text.index('"experiment"') < text.index('"name"')
     (read,) = read_records(path.parent)
     expected = {"schema": 1, "name": path.stem, "experiment": "x", "a": 0.5, "n": 3}
-    assert read == expected | {"list": [0, 1], "none": None, "d": {"4": "é"}}
+    expected |= {"list": [0, 1], "none": None, "d": {"4": "é"}}
+    assert read == expected | {"sha256": checksum(expected)}
 
 
 def test_records_are_append_only(tmp_path):
@@ -219,6 +224,16 @@ def test_records_are_append_only(tmp_path):
     assert [p.stem for p in paths] == [f"{first.stem}_2", f"{first.stem}_3"]
     assert first.read_bytes() == content
     assert [r["k"] for r in read_records(tmp_path)] == [1, 2, 3]
+
+
+def test_records_of_equal_names_that_are_written_at_once_are_all_kept(tmp_path):
+    def write(k: int) -> Path:
+        return write_record(tmp_path, "x", {"experiment": "x", "k": k}, now=NOW)
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(write, range(80)))
+    assert len({*paths}) == 80
+    assert sorted(r["k"] for r in read_records(tmp_path)) == list(range(80))
 
 
 def test_what_json_or_a_file_name_cannot_hold_is_refused(tmp_path):
@@ -253,8 +268,12 @@ def test_records_of_one_experiment_sorted_by_name(tmp_path):
         ({"name": "bad", "experiment": "x"}, "schema"),
         ({"schema": 2, "name": "bad", "experiment": "x"}, "schema"),
         ({"schema": 1, "name": "other", "experiment": "x"}, "other"),
-        ({"schema": 1, "name": "bad"}, "'experiment'"),
-        ({"schema": 1, "name": "bad", "experiment": "em_challenge"}, "'command'"),
+        ({"schema": 1, "name": "bad"}, "required field `experiment`"),
+        ({"schema": 1, "name": "bad", "experiment": "em_challenge"}, "required field `command`"),
+        ('{"schema": 1, "name": "bad", "experiment": "x", "a": 1e400}', "1e400 is not a finite"),
+        ("[" * 100_000, "damaged"),
+        ('{"a":' * 100_000, "damaged"),
+        ({"schema": 1, "name": "bad", "experiment": "x", "sha256": "00"}, "was changed since"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_named(tmp_path, content, message):
@@ -263,3 +282,50 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path, content, message):
         read_records(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_records(tmp_path / "nowhere")
+
+
+OF_EACH = {
+    experiment: sorted((REPOSITORY / "results" / "runs").glob(f"{experiment}_*.json"))[-1]
+    for experiment in EXPERIMENTS
+}
+"""A committed record of each experiment."""
+
+
+@pytest.mark.parametrize("experiment", OF_EACH)
+def test_no_changed_byte_is_read_as_another_record(tmp_path, experiment):
+    committed = OF_EACH[experiment]
+    (whole,) = [r for r in read_records(committed.parent) if r["name"] == committed.stem]
+    del whole["name"]
+    path = write_record(tmp_path, experiment, whole, now=NOW)
+    right, rng = path.read_bytes(), np.random.default_rng(0)
+    (before,) = read_records(tmp_path)
+    refused = 0
+    for _ in range(150):
+        place, value = rng.integers(len(right)), rng.integers(256)
+        path.write_bytes(right[:place] + bytes([value]) + right[place + 1 :])
+        try:
+            (after,) = read_records(tmp_path)
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error)  # noqa: PT017
+        else:
+            # the name of the checksum's field, and what JSON does not care for
+            after.setdefault(SHA256, before[SHA256])
+            assert {key: after[key] for key in before} == before
+    assert refused > 100
+
+
+@pytest.mark.parametrize("experiment", OF_EACH)
+def test_a_field_of_another_type_is_named(tmp_path, experiment):
+    whole = json.loads(OF_EACH[experiment].read_text(encoding="utf-8"))
+    whole.pop(SHA256, None)  # as if it had been written so
+    required = EXPERIMENTS[experiment].__required_keys__
+    for name in required - {"schema", "name", "experiment"}:
+        write_raw(tmp_path, whole["name"], whole | {name: [[whole]]})
+        with pytest.raises(ValueError, match=rf"{whole['name']}\.json: .*\$\.{name}"):
+            read_records(tmp_path)
+
+
+def test_every_committed_record_has_its_checksum():
+    for read in read_records(REPOSITORY / "results" / "runs"):
+        assert read[SHA256] == checksum(read)

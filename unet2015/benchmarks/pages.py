@@ -1,13 +1,17 @@
 """From the records of benchmarks to the page of results/ and the table of speeds in README.md."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
+
+import msgspec
 
 from unet2015.benchmarks.cuda import WORKS
 from unet2015.benchmarks.timing import Timed, as_markdown, in_words
 from unet2015.reports import pages
+from unet2015.reports.records import inert
+from unet2015.runtime.lock import held
+from unet2015.runtime.record_schema import Hardware, Hash, Word
 
 PARTS = ("train", "predict", "augment", "weight-map", "metrics")
 OF_THE_CPU = PARTS[2:]
@@ -15,12 +19,29 @@ OF_THE_CPU = PARTS[2:]
 Record = Mapping[str, Any]
 
 
+class _Benchmark(TypedDict):
+    """What the page shows of a benchmark (`timing.benchmark_record`)."""
+
+    experiment: Literal["benchmark"]
+    part: Literal["train", "predict", "augment", "weight-map", "metrics"]
+    device: Word
+    rows: list[Timed]
+    notes: list[str]
+    command: str
+    commit: Hash | None
+    dirty: bool | None
+    hardware: Hardware
+    started: str
+    versions: dict[str, str | None]
+
+
 def write_benchmarks_page(results: Path) -> list[Path]:
     """Write results/benchmarks.md from results/benchmarks/*.json; returns the path.
 
     Raises ValueError naming the file for what is not such a record.
     """
-    return pages.write({results / "benchmarks.md": page(read_benchmarks(results))})
+    with held(results, wait=True):
+        return pages.write({results / "benchmarks.md": page(read_benchmarks(results))})
 
 
 def page(records: Sequence[Record]) -> str:
@@ -78,10 +99,8 @@ def _rows(record: Record) -> list[Timed]:
 
 def _read(path: Path) -> Record:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["experiment"] != "benchmark" or record["part"] not in PARTS:
-            raise ValueError("not the record of a benchmark")
-        _rows(record)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: {error!r}; it must be written by `benchmark --json`") from error
-    return record
+        record = msgspec.json.decode(path.read_bytes())
+        msgspec.convert(record, _Benchmark)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}; it must be written by `benchmark --json`") from error
+    return inert(record)

@@ -17,8 +17,8 @@ from unet2015.config import ExperimentConfig
 from unet2015.data.gray_scale import GrayScale, GrayValues
 from unet2015.data.gray_use import without_quantiles
 from unet2015.data.labels import LabelReading
+from unet2015.runtime import distributed
 from unet2015.runtime.atomic import writable_folder
-from unet2015.runtime.lock import alone_in
 from unet2015.studies.budget import FINISH_S, Budget, Cost, time_steps
 from unet2015.studies.trained import training_data
 from unet2015.training.engine import Engine
@@ -66,7 +66,7 @@ class Train:
         self.engine.check()
         writable_folder(self.output, "--output", make=False)
         tiles, data = self._training_data()
-        with alone_in(writable_folder(self.output, "--output")):
+        with distributed.alone_in(writable_folder(self.output, "--output")):
             self._train(tiles, data, began)
 
     def _train(self, tiles: SampleTiles, data: dict[str, Any], began: float) -> None:

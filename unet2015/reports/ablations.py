@@ -25,7 +25,7 @@ from unet2015.reports.statistics import (
     sections,
 )
 from unet2015.reports.words import commit_in_words, processor_in_words
-from unet2015.runtime.record import read_records
+from unet2015.runtime.lock import held
 
 PRESETS = ("quick", "long", "paper")
 EM_STACK, PHANTOM = "isbi2012", "phantom"
@@ -38,18 +38,19 @@ def write_ablations(results: Path) -> list[Path]:
     beside it if there are such records: results/ablations_<dataset>.md.
     Raises FileNotFoundError and ValueError as `record.read_records` and `statistics.sections` do.
     """
-    found = sections(read_records(results / "runs", "ablation"))
-    made = {results / "ablations.md": page(found)}
-    for dataset in sorted({section.dataset for section in found} - {EM_STACK}):
-        made[results / f"ablations_{dataset}.md"] = page(found, dataset)
-    drawn: dict[str, Section] = {}
-    for section in found:  # of one preset, the newest is first: older baselines have no figures
-        if _has_figures(section):
-            drawn.setdefault(figure_stem(section), section)
-    folder = results / "figures"
-    figures = [path for section in drawn.values() for path in draw_section(section, folder)]
-    figures += [draw_lengths(each, folder) for each in _drawn_lengths(found).values()]
-    return [*pages.write(made), *figures]
+    with held(results, wait=True):  # or the older of two pages might be written last
+        found = sections(records.read(results, "ablation"))
+        made = {results / "ablations.md": page(found)}
+        for dataset in sorted({section.dataset for section in found} - {EM_STACK}):
+            made[results / f"ablations_{dataset}.md"] = page(found, dataset)
+        drawn: dict[str, Section] = {}
+        for section in found:  # of one preset, the newest is first: older baselines have no figures
+            if _has_figures(section):
+                drawn.setdefault(figure_stem(section), section)
+        folder = results / "figures"
+        figures = [path for section in drawn.values() for path in draw_section(section, folder)]
+        figures += [draw_lengths(each, folder) for each in _drawn_lengths(found).values()]
+        return [*pages.write(made), *figures]
 
 
 def page(found: Sequence[Section], dataset: str = EM_STACK) -> str:

@@ -19,7 +19,7 @@ from unet2015.inference.instances import InstanceConfig
 from unet2015.reports import pages, records
 from unet2015.reports.records import Record, latest, values
 from unet2015.reports.words import preset_in_words
-from unet2015.runtime.record import read_records
+from unet2015.runtime.lock import held
 
 PRESETS = {"quick": "cell_tracking_quick", "paper": "cell_tracking"}
 """Preset → its file in experiments/."""
@@ -67,8 +67,9 @@ def write_cell_tracking(results: Path) -> list[Path]:
 
     Raises FileNotFoundError and ValueError as `record.read_records` and `page`.
     """
-    found = read_records(results / "runs", "cell_tracking")
-    return pages.write({results / "cell_tracking.md": page(found)})
+    with held(results, wait=True):  # or the older of two pages might be written last
+        found = records.read(results, "cell_tracking")
+        return pages.write({results / "cell_tracking.md": page(found)})
 
 
 def page(found: Sequence[Record]) -> str:

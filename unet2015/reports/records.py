@@ -1,11 +1,14 @@
 """Records → one tidy table: one row per run and fold, nested figures as columns."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from unet2015.reports.words import commit_in_words, plan_in_words, processor_in_words
+from unet2015.runtime.record import read_records
 
 Record = Mapping[Any, Any]
 
@@ -14,6 +17,32 @@ FIGURES = ("scores", "training", "metrics")
 RUN, HELD_OUT, FOLD, TEST_VOLUME = "run", "held-out slices", "fold", "test volume"
 """What a row's figures are of, in its column `part`. A run of the EM challenge has a row for all
 its held-out slices together, one for each fold, and one for the test volume; any other has one."""
+
+
+def read(results: Path, experiment: str) -> list[Record]:
+    """The records of an experiment as pages show them: every text in them is `inert`.
+
+    Raises FileNotFoundError and ValueError as `read_records`.
+    """
+    return inert(read_records(results / "runs", experiment))
+
+
+def inert(value: Any) -> Any:
+    """Nested values whose texts mean nothing in Markdown, wherever they are put in a page.
+
+    A line stays one, and what would begin code, a link, HTML or a comment is its entity.
+
+    >>> inert({"command": "python `x`", "notes": ["a\\n<!-- /results -->", 1.5]})
+    {'command': 'python &#96;x&#96;', 'notes': ['a &lt;!-- /results -->', 1.5]}
+    """
+    if isinstance(value, str):
+        return re.sub(r"\s", " ", value).translate({ord(sign): f for sign, f in _ENTITIES.items()})
+    if isinstance(value, Mapping):
+        return {inert(key): inert(each) for key, each in value.items()}
+    return [inert(each) for each in value] if isinstance(value, list) else value
+
+
+_ENTITIES = {"<": "&lt;", "`": "&#96;", "[": "&#91;", "|": "&#124;"}
 
 
 def tidy(records: Sequence[Record]) -> pd.DataFrame:

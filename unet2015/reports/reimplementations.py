@@ -9,7 +9,7 @@ from typing import Any
 
 from unet2015.reports import pages, records
 from unet2015.reports.records import Record
-from unet2015.runtime.record import read_records
+from unet2015.runtime.lock import held
 
 PRESETS = ("quick", "published")
 
@@ -23,8 +23,9 @@ def write_reimplementations(results: Path, systems: Mapping[str, System]) -> lis
 
     systems: name → what is in its file. Raises FileNotFoundError and ValueError as `read_records`.
     """
-    found = read_records(results / "runs", "reimplementation")
-    return pages.write({results / "reimplementations.md": page(found, systems)})
+    with held(results, wait=True):  # or the older of two pages might be written last
+        found = records.read(results, "reimplementation")
+        return pages.write({results / "reimplementations.md": page(found, systems)})
 
 
 def page(found: Sequence[Record], systems: Mapping[str, System]) -> str:
@@ -37,6 +38,10 @@ def page(found: Sequence[Record], systems: Mapping[str, System]) -> str:
         {**run, "theirs": _figures(run, "theirs"), "honest": _figures(run, "honest")}
         for run in table.to_dict("records")
     ]
+    for run in runs:
+        metric = systems[run["system"]].compare if run["system"] in systems else None
+        if metric is not None and metric not in run["honest"]:
+            raise ValueError(f"{run['name']}: a record without metrics.honest.{metric}")
     sections = {
         name: _section(system, [run for run in runs if run["system"] == name])
         for name, system in systems.items()

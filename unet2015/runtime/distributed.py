@@ -12,17 +12,21 @@ import atexit
 import io
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from unet2015.runtime.lock import held
 
 T = TypeVar("T")
 
@@ -91,7 +95,8 @@ def join() -> None:
     """Meet the other processes that torchrun started: gloo for the CPU, nccl for CUDA.
 
     Does nothing for a process alone, and in one that has joined. It is left when Python ends.
-    Raises ValueError if torchrun's environment variables are incomplete or contradict each other.
+    Raises ValueError if torchrun's environment variables are incomplete or contradict each other,
+    or if the first process cannot be reached; that it takes long is said.
     """
     place = _place()
     if place.count == 1 or _joined():
@@ -99,8 +104,26 @@ def join() -> None:
     cuda = torch.cuda.is_available()
     if cuda and place.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(place.local_rank)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=LONGEST_WAIT)
+    where = ":".join(os.environ[name] for name in _MEETING_POINT)
+    me = f"process {place.rank} of {place.count}"
+    # past `one_voice`: it is this process that cannot go on
+    waiting = f"{me}: waiting for the others at {where} ({' and '.join(_MEETING_POINT)})"
+    said = threading.Timer(MOMENT_S, print, [waiting], {"file": sys.__stderr__, "flush": True})
+    said.daemon = True
+    said.start()
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=LONGEST_WAIT)
+    except (dist.DistError, ConnectionError) as error:
+        raise ValueError(
+            f"{me}: cannot meet the others at {where} ({_first_line(error)})"
+        ) from error
+    finally:
+        said.cancel()
     atexit.register(_leave)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _leave() -> None:
@@ -148,6 +171,18 @@ def from_writer(compute: Callable[[], T]) -> T:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """`lock.held` for all processes of a run: the first, which alone writes there, holds it."""
+    with ExitStack() as stack:
+
+        def hold() -> None:
+            stack.enter_context(held(folder))
+
+        from_writer(hold)
+        yield
 
 
 class Replicas:

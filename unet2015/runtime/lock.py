@@ -5,13 +5,12 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from unet2015.runtime import distributed
 from unet2015.runtime.atomic import write_text
 from unet2015.runtime.record import command_line
 
@@ -49,18 +48,6 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
         if outermost:
             (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """The same for all processes of one run: the first, which alone writes there, holds it."""
-    with ExitStack() as stack:
-
-        def hold() -> None:
-            stack.enter_context(held(folder))
-
-        distributed.from_writer(hold)
-        yield
 
 
 def _holder(folder: Path) -> str:

@@ -18,11 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import msgspec
+
 from unet2015.config import ExperimentConfig, as_dict, config_hash
 from unet2015.runtime.atomic import NameTaken, write_text
+from unet2015.runtime.record_schema import EXPERIMENTS, Record
 
 SCHEMA = 1
 """Version of the records' layout; `read_records` refuses any other."""
+SHA256 = "sha256"
+"""The field with the checksum of all others; records of earlier versions have none."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMIT = "UNET2015_COMMIT"
 """The environment variable that says which commit a copy without its repository is of."""
@@ -42,31 +47,6 @@ CPU_INFO = Path("/proc/cpuinfo")
 """Where Linux describes the processor."""
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """With which oneDNN multiplies matrices in bfloat16, the fastest last, in Linux's names."""
-OF_EVERY_RUN = ("command", "commit", "config", "config_hash", "deviations", "dirty", "hardware")
-OF_EVERY_RUN += ("data_hashes", "seed", "started", "versions", "wall_time_s")
-REQUIRED = {
-    "ablation": (
-        *OF_EVERY_RUN,
-        *("arm", "question", "difference", "baseline_hash", "preset", "dataset", "fold"),
-        *("held_out", "outcome", "reason", "scores", "training", "curve", "scores_protocol"),
-    ),
-    "em_challenge": (
-        *OF_EVERY_RUN,
-        *("dataset", "folds", "pooled", "pooled_slices", "preset", "scores_protocol"),
-        *("peak_memory_gib", "test_volume"),
-    ),
-    "cell_tracking": (
-        *OF_EVERY_RUN,
-        *("arm", "dataset", "hold_out", "instances", "peak_memory_gib", "prediction_seconds"),
-        *("preset", "scored_frames", "scored_sequence", "scores", "train_frames"),
-        *("train_sequence", "training"),
-    ),
-    "reimplementation": (
-        *OF_EVERY_RUN,
-        *("system", "arm", "preset", "defects", "metrics", "training", "source", "counts"),
-    ),
-}
-"""Fields that the records of an experiment must have, beside schema, experiment and name."""
 _GIB = 2**30
 _COMPUTES = ("experiments", "unet2015/")
 _SHOWS = ("reports", "benchmarks", "cli", "__main__.py")
@@ -276,7 +256,7 @@ def write_record(
     """Write a run's record to `directory`/<name>_<UTC time>.json and return that path.
 
     Append-only: a file that exists is never overwritten, the new one gets a counter. The record
-    gets the fields schema and name. now: time of writing, for tests.
+    gets the fields schema, name and sha256. now: time of writing, for tests.
     Raises ValueError for a name that is no plain file name, a record without experiment, and
     NaN or infinity (JSON has neither; null says 'none').
     """
@@ -290,10 +270,9 @@ def write_record(
     stem = stamped = f"{name}_{_utc(now or datetime.now(UTC)):%Y%m%dT%H%M%SZ}"
     count = 1
     while True:
-        complete = {**record, "schema": SCHEMA, "name": stem}
-        text = json.dumps(
-            complete, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=_plain
-        )
+        # as it will be read, NumPy's numbers as Python's
+        complete = json.loads(_as_json({**record, "schema": SCHEMA, "name": stem}))
+        text = _as_json(complete | {SHA256: checksum(complete)}, indent=1)
         path = directory / f"{stem}.json"
         try:
             write_text(path, text + "\n", new=True)
@@ -306,8 +285,9 @@ def write_record(
 def read_records(directory: Path, experiment: str | None = None) -> list[dict[str, Any]]:
     """The records in `directory`, of one experiment or all, sorted by name.
 
-    Raises FileNotFoundError if there is no such folder, and ValueError naming the file for one
-    that is not a record of `SCHEMA` or lacks a field.
+    Raises FileNotFoundError if there is no such folder, and ValueError naming file and field for
+    one that is not a record of `SCHEMA`, whose fields are not those of `record_schema`, or whose
+    checksum is another.
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: no such folder of records (results/runs)")
@@ -320,8 +300,9 @@ def read_record(path: Path) -> dict[str, Any]:
     """The record of a file; ValueError as `read_records`."""
     remedy = "move it elsewhere or restore it (git checkout)"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text, parse_constant=_number, parse_float=_number)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a record, damaged JSON ({error}); {remedy}") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"{path}: not a record, the field schema must be {SCHEMA}; {remedy}")
@@ -329,14 +310,32 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: its field name is {record.get('name')!r}, must be the file's; {remedy}"
         )
-    required = ("experiment", *REQUIRED.get(str(record.get("experiment")), ()))
-    if missing := [field for field in required if field not in record]:
-        raise ValueError(f"{path}: not a whole record, no field {missing[0]!r}; {remedy}")
+    try:
+        msgspec.convert(record, EXPERIMENTS.get(str(record.get("experiment")), Record))
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ValueError(f"{path}: not a whole record: {error}; {remedy}") from error
+    if record.get(SHA256) not in (None, checksum(record)):
+        raise ValueError(f"{path}: was changed since it was written (its {SHA256}); {remedy}")
     return record
 
 
-def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")
+def checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record's content, apart from its checksum; not of how the file is laid out."""
+    content = {key: value for key, value in record.items() if key != SHA256}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _as_json(record: Mapping[str, Any], indent: int | None = None) -> str:
+    return json.dumps(
+        record, sort_keys=True, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain
+    )
+
+
+def _number(text: str) -> float:
+    """JSON's numbers may be too large for a float, and Python writes NaN and Infinity."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:

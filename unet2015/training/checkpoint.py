@@ -132,7 +132,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     about |= {"format": FORMAT, "config": as_dict(checkpoint.config)}
     text = json.dumps(about, sort_keys=True)
     # one entry: safetensors writes several in any order, and equal runs are to leave equal bytes
-    sealed = f"{text[:-1]}{_SEAL}{_digest(text, tensors)}\"}}"
+    sealed = f'{text[:-1]}{_SEAL}{_digest(text, tensors)}"}}'
     write_bytes(path, safetensors_bytes(tensors, metadata={"about": sealed}))
 
 

@@ -24,7 +24,6 @@ from unet2015.model import UNet
 from unet2015.runtime import distributed
 from unet2015.runtime.atomic import write_text
 from unet2015.runtime.cuda_streams import made_aside
-from unet2015.runtime.lock import alone_in
 from unet2015.runtime.numerics import check_precision, numerics
 from unet2015.runtime.record import code_version, versions
 from unet2015.runtime.signals import stop_signals
@@ -123,7 +122,7 @@ def train(
     with (
         numerics(device, deterministic=deterministic, tf32=tf32),
         _other_processes(output),
-        alone_in(output),
+        distributed.alone_in(output),
     ):
         place: Place = distributed.from_writer(
             lambda: place_of_tiles(augment_on, tiles, device, output)
