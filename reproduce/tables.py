@@ -8,6 +8,7 @@ its experiment too, but README.md changes here only: it says what the repository
 decided when a record is committed and not by whoever tries the commands.
 """
 
+import os
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def write_all(results: Path) -> list[Path]:
         "benchmarks": summary(read_benchmarks(results)),
     }
     return [
-        *write_readme(results.resolve().parent / "README.md", tables),
+        *write_readme(Path(os.path.realpath(results)).parent / "README.md", tables),
         *em_challenge.write_em_challenge(results),
         *write_ablations(results),
         *write_cell_tracking(results),

@@ -20,6 +20,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
+_MOST_PX = 1e4
+"""A distance beyond that of any two pixels that matter to each other (our choice)."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -86,7 +89,7 @@ class WeightMapConfig:
     def __post_init__(self) -> None:
         _check_types(self)
         _require(self.w0 >= 0, "w0", self.w0, "≥ 0")
-        _require(self.sigma_px > 0, "sigma_px", self.sigma_px, "> 0 pixels")
+        _require(0 < self.sigma_px <= _MOST_PX, "sigma_px", self.sigma_px, f"> 0, ≤ {_MOST_PX:g}")
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         _check_types(self)
         _require(self.elastic_points >= 2, "elastic_points", self.elastic_points, "≥ 2")
-        _require(self.elastic_sigma_px >= 0, "elastic_sigma_px", self.elastic_sigma_px, "≥ 0")
+        sigma = self.elastic_sigma_px
+        _require(0 <= sigma <= _MOST_PX, "elastic_sigma_px", sigma, f"0 … {_MOST_PX:g}")
         _require(0 <= self.black_level < 0.5, "black_level", self.black_level, "0 ≤ level < 0.5")
         _require(0 <= self.white_level < 0.5, "white_level", self.white_level, "0 ≤ level < 0.5")
         _require(self.gamma >= 1, "gamma", self.gamma, "≥ 1 (1 switches it off)")

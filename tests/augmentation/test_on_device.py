@@ -70,7 +70,7 @@ def tie(reference: TileSequence, config: AugmentationConfig, side: int, k: int) 
     """Where tile k reads labels within 1e-3 px of halfway between two pixels."""
     index, rng = reference.source(k)
     draw = draw_augmentation(config, rng)
-    planes = [turn_and_flip(plane, draw) for plane in reference.samples[index][1:]]
+    planes = [turn_and_flip(plane, draw) for plane in reference.planes(index)]
     hw = planes[0].shape
     corner = tile_corner(planes[0], planes[1], side, config, draw)
     if config.displacement_interpolation == "keys":

@@ -1,5 +1,6 @@
 """Images and labels become the tiles that Eq. 2 and the class frequencies say."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,14 @@ from skimage.segmentation import find_boundaries
 
 from tests.augmentation.augmented_tiles import NOTHING
 from tests.tiny import settings
-from unet2015.augmentation.samples import cells_of, training_tiles, weight_maps
+from unet2015.augmentation.samples import (
+    cells_of,
+    in_half_precision,
+    training_tiles,
+    weight_maps,
+)
 from unet2015.config import ExperimentConfig, WeightMapConfig
+from unet2015.data.gray_scale import GrayScale
 
 
 def unaugmented(weight_map: WeightMapConfig | None = None) -> ExperimentConfig:
@@ -21,6 +28,10 @@ def unaugmented(weight_map: WeightMapConfig | None = None) -> ExperimentConfig:
         augmentation=NOTHING,
         weight_map=weight_map or WeightMapConfig(),
     )
+
+
+HALF = 2**-11
+"""Largest relative rounding of a weight in float16."""
 
 
 def blobs(seed: int, height: int, width: int) -> np.ndarray:
@@ -66,7 +77,7 @@ def test_the_unaugmented_tile_is_the_centre_of_image_labels_and_eq_2():
     commoner = max(share, 1 - share)
     cells = components(labels)
     expected = eq2_by_brute_force(cells, (commoner / (1 - share), commoner / share))
-    np.testing.assert_allclose(tile.weights, centre(expected, 12), atol=1e-5)
+    np.testing.assert_allclose(tile.weights, centre(expected, 12), rtol=HALF)
     assert np.ptp(tile.weights) > 1
 
 
@@ -83,7 +94,7 @@ def test_class_weights_come_from_all_labels_together_not_from_each():
     tiles = training_tiles([picture(0, 40, 40)] * 2, [sparse, full], config, seed=0)
     assert {float(w) for k in range(2) for w in np.unique(tiles[k].weights)} <= {
         1.0,
-        float(np.float32(1800 / 1400)),
+        float(np.float16(1800 / 1400)),
     }
 
 
@@ -123,7 +134,7 @@ def test_touching_instances_are_separated_and_the_ridge_is_background():
     separated = cells_of(instances, "instances", WeightMapConfig())
     share = (separated != 0).mean()
     expected = eq2_by_brute_force(separated, (share / (1 - share), 1.0))
-    np.testing.assert_allclose(tile.weights, centre(expected, 12), atol=1e-5)
+    np.testing.assert_allclose(tile.weights, centre(expected, 12), rtol=HALF)
 
 
 def test_instances_stay_as_they_are_where_separation_is_off():
@@ -163,7 +174,7 @@ def test_ignored_pixels_have_weight_0_and_do_not_count_in_the_class_frequencies(
         seen.append(which)
         expected = np.where(labels[which] > 0, heaviest, 1)
         expected[ignore[which]] = 0
-        np.testing.assert_allclose(tile.weights, centre(expected, 12), rtol=1e-6)
+        np.testing.assert_allclose(tile.weights, centre(expected, 12), rtol=HALF)
     assert sorted(seen) == [0, 1]
 
 
@@ -205,3 +216,45 @@ def test_what_does_not_belong_together_is_refused(images, labels, ignore, messag
 def test_a_tile_size_that_does_not_fit_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"tile size 29 px .* valid sizes are 28 and 30 px"):
         training_tiles([IMAGE], [LABELS], settings(input_tile_px=29), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "kept"),
+    [
+        ([0.0, 1.0, 11.3, 65504.0], np.float16),
+        ([1.0, 65536.0], np.float32),
+        ([1.0, 1e-9], np.float32),  # it is not to be ignored
+    ],
+)
+def test_weights_are_kept_in_half_precision_where_that_loses_nothing_else(weights, kept):
+    found = in_half_precision(np.float32(weights))
+    assert found.dtype == kept
+    np.testing.assert_allclose(found, np.float32(weights), rtol=HALF if kept == np.float16 else 0)
+
+
+def test_gray_images_are_scaled_when_they_are_asked_for():
+    stack = np.random.default_rng(0).integers(20, 200, (2, 40, 40), np.uint8)
+    labels, gray = [blobs(0, 40, 40), blobs(1, 40, 40)], GrayScale(20, 200, "uint8")
+    config = settings(input_tile_px=28)
+    late = training_tiles(stack, labels, config, gray=gray, seed=3)
+    early = training_tiles(gray.apply(stack), labels, config, seed=3)
+    for k in range(4):
+        for ours, theirs in zip(late[k], early[k], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_pixel_takes_at_most_four_bytes_beside_the_images():
+    stack = np.random.default_rng(0).integers(0, 256, (300, 80, 80), np.uint8)
+    labels = (stack.reshape(300, 8, 10, 8, 10).mean((2, 4)) > 127).repeat(10, 1).repeat(10, 2)
+    labels = labels.astype(np.uint8)
+    tracemalloc.start()
+    try:
+        tiles = training_tiles(
+            stack, labels, settings(input_tile_px=28), gray=GrayScale(0, 255, "uint8"), seed=0
+        )
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(tiles.shapes) == 300
+    assert kept < 3.2 * stack.size  # a class and a weight; some bytes for each array
+    assert most < 4 * stack.size

@@ -105,7 +105,8 @@ def test_tiles_are_of_the_training_frames_with_ridge_and_ignore_regions(
     seen = {}
 
     def look(config, tiles, folder, **options):
-        seen.update(options, samples=tiles.samples)
+        samples = [(tiles.image(k), *tiles.planes(k)) for k in range(len(tiles.shapes))]
+        seen.update(options, samples=samples)
         raise StopIteration
 
     monkeypatch.setattr(cell_tracking, "train_once", look)

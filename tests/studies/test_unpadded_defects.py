@@ -145,7 +145,7 @@ def test_em_the_scored_slices_are_not_trained_on(monkeypatch, name):
         images = tiles.images
     else:
         assert isinstance(tiles, SampleTiles)
-        images = [image[0] for image, _, _ in tiles.samples]
+        images = [tiles.image(k)[0] for k in range(len(tiles.shapes))]
     assert len(images) == 3
     for image, gray in zip(images, stack.train_images, strict=False):
         np.testing.assert_allclose(image, gray / 255, atol=1e-6)

@@ -106,7 +106,7 @@ class DeviceTiles:
         self._config = config
         self._output_tile_px = output_tile_px
         self._margin_px = (input_tile_px - output_tile_px) // 2
-        shapes = [image.shape for image, _, _ in self._sequence.samples]
+        shapes = self._sequence.shapes
         _check_shapes(shapes, config)
         starts = np.cumsum([0] + [(h + 2 * RIM_PX) * (w + 2 * RIM_PX) for _, h, w in shapes])
         self._starts = starts.tolist()
@@ -134,17 +134,18 @@ class DeviceTiles:
 
     def _lay_out(self) -> tuple[Planes, dict[int, int]]:
         """The samples on the device, and where the basis of each image side begins."""
-        samples = self._sequence.samples
-        order = self._config.image_order
-        images = [[coefficients(plane, order) for plane in image] for image, _, _ in samples]
-        sides = sorted({side for _, labels, _ in samples for side in labels.shape})
+        sequence, order = self._sequence, self._config.image_order
+        numbers = range(len(sequence.shapes))
+        images = [[coefficients(plane, order) for plane in sequence.image(k)] for k in numbers]
+        labels, weights = zip(*(map(with_rim, sequence.planes(k)) for k in numbers), strict=True)
+        sides = sorted({side for shape in sequence.shapes for side in shape[1:]})
         points, kind = self._config.elastic_points, self._config.displacement_interpolation
         blocks = [position_basis(side, points, kind) for side in sides]
         starts = np.cumsum([0, *sides[:-1]]).tolist()
         arrays = (
             np.concatenate([np.stack([with_rim(p) for p in image]) for image in images], axis=1),
-            np.concatenate([with_rim(labels) for _, labels, _ in samples]),
-            np.concatenate([with_rim(weights) for _, _, weights in samples]),
+            np.concatenate(labels),
+            np.concatenate(weights),
             np.concatenate(blocks),
             np.arange(-self._margin_px, self._output_tile_px + self._margin_px),
         )
@@ -158,7 +159,7 @@ class DeviceTiles:
         columns begins, the number of its first pixel among all, and the steps to the next row and
         column; 3 gray values: black, white - black, gamma; then `position_matrix`.
         """
-        _, *planes = self._sequence.samples[index]
+        planes = self._sequence.planes(index)
         # right angles and mirroring cost the device nothing: they only change the steps
         numbers = turn_and_flip(self._pixel_numbers[planes[0].shape], draw)
         height, width = (side - 2 * RIM_PX for side in numbers.shape)

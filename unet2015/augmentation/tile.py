@@ -7,7 +7,9 @@ mirroring, then rotation about the image's centre with the elastic field, then t
 then gray values. On a GPU `on_device` makes the same tile.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -90,8 +92,8 @@ def augment_tile(
     """
     _check_tile(input_tile_px, output_tile_px)
     image, labels, weights = check_sample(image, labels, weights)
-    sample = image, labels, weights, _coefficients(image, config)
-    return _make_tile(sample, config, input_tile_px, output_tile_px, rng)
+    planes = labels, weights, _coefficients(image, config)
+    return _make_tile(lambda: image, planes, config, input_tile_px, output_tile_px, rng)
 
 
 def check_sample(
@@ -141,7 +143,7 @@ class TileSequence:
         output_tile_px: int,
         seed: int,
     ) -> None:
-        """images: N of (C, H, W) in [0, 1], the sizes may differ; the rest as in `augment_tile`."""
+        """As `augment_tile`, of N images of any sizes, which may be made when they are asked for."""
         if not len(images) == len(labels) == len(weights) >= 1:
             raise ValueError(
                 f"{len(images)} images, {len(labels)} labels, {len(weights)} weight maps: "
@@ -150,19 +152,23 @@ class TileSequence:
         if seed < 0:
             raise ValueError(f"seed = {seed}: must be ≥ 0")
         _check_tile(input_tile_px, output_tile_px)
-        self.samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._images, self._labels, self._weights = images, [], []
+        self.shapes: list[tuple[int, ...]] = []
+        """(C, H, W) of each sample."""
         for index, sample in enumerate(zip(images, labels, weights, strict=True)):
             try:
                 image, label, weight = (np.asarray(array) for array in sample)
-                self.samples.append(check_sample(image, label, weight))
+                _, checked, _ = check_sample(image, label, weight)
             except ValueError as error:
                 raise ValueError(f"sample {index}: {error}") from error
+            self.shapes.append(image.shape)
+            self._labels.append(checked)
+            self._weights.append(weight)
         self._config = config
-        sizes = np.cumsum([image.nbytes for image, _, _ in self.samples])
+        sizes = np.cumsum([4 * math.prod(shape) for shape in self.shapes])
         self._kept = int(np.searchsorted(sizes, COEFFICIENT_BYTES, side="right"))
         self._coefficients: dict[int, np.ndarray] = {}
-        self._input_tile_px = input_tile_px
-        self._output_tile_px = output_tile_px
+        self._sides_px = input_tile_px, output_tile_px
         self._seed = seed
 
     def __len__(self) -> int:
@@ -172,22 +178,30 @@ class TileSequence:
     def __getitem__(self, k: int) -> TrainingTile:
         """Tile k ≥ 0 of this seed."""
         index, rng = self.source(k)
-        sample = *self.samples[index], self._coefficients_of(index)
-        return _make_tile(sample, self._config, self._input_tile_px, self._output_tile_px, rng)
+        planes = *self.planes(index), self._coefficients_of(index)
+        return _make_tile(partial(self.image, index), planes, self._config, *self._sides_px, rng)
+
+    def image(self, index: int) -> np.ndarray:
+        """(C, H, W) float32 in [0, 1], the image of a sample."""
+        return np.asarray(self._images[index]).astype(np.float32, copy=False)
+
+    def planes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) uint8 and float32, the labels and weights of a sample."""
+        return self._labels[index], self._weights[index].astype(np.float32, copy=False)
 
     def source(self, k: int) -> tuple[int, np.random.Generator]:
         """Which sample tile k ≥ 0 shows, and the Generator of its augmentation."""
         if not 0 <= k < len(self):
             raise IndexError(f"tile {k}: must be 0 … {len(self) - 1}")
-        epoch, place = divmod(k, len(self.samples))
-        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self.samples))
+        epoch, place = divmod(k, len(self.shapes))
+        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self.shapes))
         return int(order[place]), np.random.default_rng([self._seed, 2, k])
 
     def _coefficients_of(self, index: int) -> np.ndarray:
         """Computed when first asked for: tiles made on a device never ask."""
         found = self._coefficients.get(index)
         if found is None:
-            found = _coefficients(self.samples[index][0], self._config)
+            found = _coefficients(self.image(index), self._config)
             if index < self._kept:
                 self._coefficients[index] = found  # two threads at once store the same
         return found
@@ -322,40 +336,42 @@ def _coefficients(image: np.ndarray, config: AugmentationConfig) -> np.ndarray:
 
 
 def _make_tile(
-    sample: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    image: Callable[[], np.ndarray],
+    planes: tuple[np.ndarray, ...],
     config: AugmentationConfig,
     input_tile_px: int,
     output_tile_px: int,
     rng: np.random.Generator,
 ) -> TrainingTile:
-    """`augment_tile` of a checked sample: image, labels, weights, the image's coefficients."""
+    """`augment_tile` of a checked sample; planes: labels, weights, the image's coefficients."""
     draw = draw_augmentation(config, rng)
-    image, labels, weights, coefficients = (turn_and_flip(array, draw) for array in sample)
+    labels, weights, coefficients = (turn_and_flip(array, draw) for array in planes)
     corner = tile_corner(labels, weights, output_tile_px, config, draw)
     inner = _mirrored(corner, output_tile_px, 0, labels.shape)
     outer = _mirrored(corner, output_tile_px, (input_tile_px - output_tile_px) // 2, labels.shape)
     outer_region, inner_region = _region(outer), _region(inner)
-    planes, orders = [labels, weights], [0, 1]
+    others, orders = [labels, weights], [0, 1]
     if (ignored := weights == 0).any():
         # linear weights alone would let pixels at the rim of an ignored region learn its labels
-        planes.append(ignored)
+        others.append(ignored)
         orders.append(0)
     if not draw.angle_deg and not draw.displacement.any():
-        channels, planes = image[:, *outer_region], [plane[inner_region] for plane in planes]
+        channels = turn_and_flip(image(), draw)[:, *outer_region]
+        others = [plane[inner_region] for plane in others]
     else:
-        count = len(image)
+        count = len(coefficients)
         deformed = deform(
-            [*coefficients, *planes],
+            [*coefficients, *others],
             draw.displacement,
             angle_deg=draw.angle_deg,
             interpolation=config.displacement_interpolation,
             orders=[config.image_order] * count + orders,
-            regions=[outer_region] * count + [inner_region] * len(planes),
+            regions=[outer_region] * count + [inner_region] * len(others),
             prefiltered=True,
         )
-        channels, planes = deformed[:count], deformed[count:]
+        channels, others = deformed[:count], deformed[count:]
     image_tile = np.stack([_tile(channel, outer, outer_region) for channel in channels])
-    label_tile, weight_tile, *ignored_tile = (_tile(p, inner, inner_region) for p in planes)
+    label_tile, weight_tile, *ignored_tile = (_tile(p, inner, inner_region) for p in others)
     if ignored_tile:
         weight_tile[ignored_tile[0]] = 0
     return TrainingTile(_vary_gray_values(image_tile, draw), label_tile, weight_tile)

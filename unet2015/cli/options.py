@@ -20,6 +20,8 @@ from cyclopts import App, Argument, CycloptsError, Group, Parameter
 from cyclopts.config import Toml
 from docstring_parser import parse_from_object
 
+from unet2015.runtime.atomic import read_text
+
 FLAT = Parameter(name="*")
 """Marks a field that is a dataclass itself, whose options have no prefix."""
 ALL = "--help-all"
@@ -111,7 +113,7 @@ def _read(app: App, name: str, given: list[str], kind: Any, defaults: Defaults) 
 def _config_file(*, config: ConfigFile = None) -> Path | None:
     if config is not None:
         try:
-            tomllib.loads(config.read_text(encoding="utf-8"))
+            tomllib.loads(read_text(config))
         except (OSError, ValueError) as error:
             raise ValueError(f"--config {config}: cannot be read as TOML ({error})") from error
     return config
@@ -128,6 +130,8 @@ def _refuse_misread(_app: App, _commands: Sequence[str], options: Iterable[Argum
         whole = re.search(r"\bint\b", str(option.hint))
         for token in option.tokens:
             typed = f"{option.name} {token.value}"
+            if not token.value and "Path" in str(option.hint):
+                raise ValueError(f"{option.name} '': is no path; . is the current folder")
             if option.children:
                 raise ValueError(
                     f"{typed}: is no option by itself; {option.children[0].name} is one"

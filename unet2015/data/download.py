@@ -13,6 +13,10 @@ import pooch
 SECONDS_TO_ANSWER = 10
 """How long a server may take to answer before the download is given up (our choice)."""
 
+BOMB_BYTES, BOMB_RATIO = 2**30, 100
+"""An archive that unpacks to more bytes than that, and to so many times its size, is no set of
+images (our choice; the sets used here unpack to less than ten times their size)."""
+
 
 def cache_folder(name: str) -> Path:
     """The folder of the data set `name` in the per-user cache; it need not exist."""
@@ -67,13 +71,24 @@ def check_archive(archive: Path, sha256: str, url: str) -> None:
         )
 
 
+def refuse_bomb(file: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError for an archive of `size` bytes that unpacks to far more than images do."""
+    unpacked = sum(member.file_size for member in file.infolist())
+    if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * size:
+        raise ValueError(
+            f"the archive of {size / 1e6:.3g} MB unpacks to {unpacked / 1e9:.3g} GB, which images "
+            "do not; nothing was unpacked. Do not use this archive"
+        )
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a whole zip file into `folder`, or, if any member could land elsewhere, nothing.
 
     Raises ValueError naming the first member with an absolute path, a drive, '..' or a symbolic
-    link; BadZipFile for a damaged archive.
+    link, and as `refuse_bomb`; BadZipFile for a damaged archive.
     """
     with zipfile.ZipFile(archive) as file:
+        refuse_bomb(file, archive.stat().st_size)
         for member in file.infolist():
             # the stricter reading, that of Windows, on every system: both slashes, and drives
             path = PureWindowsPath(member.filename)

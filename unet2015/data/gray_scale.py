@@ -57,18 +57,22 @@ def scale_gray(
     """
     low, high = gray_range(stack.dtype, value_range)
     if stack.size:
-        least, most = finite_range(stack)
-        if not clip and (least < low or most > high):
-            raise ValueError(
-                f"stack has values from {least:g} to {most:g}, outside {low:g} to {high:g}; clip "
-                f"them or {VALUE_RANGE}"
-            )
+        _check_values(stack, low, high, clip=clip)
     # integers up to 16 bits are exact in float32; the difference of longer numbers is not
     scaled = np.subtract(stack, low, dtype=np.result_type(stack.dtype, np.float32))
     scaled /= high - low
     if clip:  # after the division: where nothing is clipped, each value is what it would be without
         np.clip(scaled, 0, 1, out=scaled)
     return scaled.astype(np.float32, copy=False)
+
+
+def _check_values(stack: np.ndarray, low: float, high: float, *, clip: bool) -> None:
+    least, most = finite_range(stack)
+    if not clip and (least < low or most > high):
+        raise ValueError(
+            f"stack has values from {least:g} to {most:g}, outside {low:g} to {high:g}; clip "
+            f"them or {VALUE_RANGE}"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ class GrayScale:
                 )
             return cls(low, high, stack.dtype.name, clip=True)
         scale = cls(*gray_range(stack.dtype, value_range), dtype=stack.dtype.name)
-        scale.apply(stack)
+        if stack.size:
+            _check_values(stack, scale.low, scale.high, clip=False)
         return scale
 
     def apply(self, stack: np.ndarray, *, clip: bool = False) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet2015.data.download import cache_folder, fetch, usual_folders
+from unet2015.data.download import cache_folder, fetch, refuse_bomb, usual_folders
 from unet2015.data.given_folder import check_given_folder
 from unet2015.data.labels import binary_labels
 from unet2015.data.tiff import read_stack
@@ -192,6 +192,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     damaged archive and for one without the training files.
     """
     with zipfile.ZipFile(archive) as file:
+        refuse_bomb(file, archive.stat().st_size)
         for wanted in (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS):
             members = [name for name in file.namelist() if name.split("/")[-1] == wanted]
             if members:

@@ -24,6 +24,7 @@ from unet2015.data.pairs import (
     named_files,
     pair_files,
 )
+from unet2015.runtime.atomic import read_text
 
 NAME = "dsb2018"
 FOLDER = "stage1_train"
@@ -131,7 +132,7 @@ def read_split(path: str | Path) -> dict[str, tuple[str, ...]]:
             f"{path}: no such file; write one line an image, train or validation, tab, ImageId"
         )
     split: dict[str, list[str]] = {part: [] for part in PARTS}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.startswith("#") or not line.strip():
             continue
         part, _, name = line.partition("\t")
@@ -154,7 +155,7 @@ def _with_mask_names(pairs: tuple[Pair, ...], table: Path) -> tuple[Pair, ...]:
             "labels are from"
         )
     names = {}
-    for line in table.read_text(encoding="utf-8").splitlines():
+    for line in read_text(table).splitlines():
         if not line.startswith("#"):
             image, _, masks = line.partition("\t")
             names[image] = tuple(masks.split())

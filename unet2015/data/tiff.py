@@ -7,6 +7,7 @@ values and sides is honoured or refused, never passed over (`tiff_pages`, `tiff_
 import json
 import logging
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,11 +27,14 @@ from unet2015.data.tiff_pages import (
     values_of,
 )
 from unet2015.runtime.atomic import write_atomically
+from unet2015.runtime.record import memory_bytes
 
 _AS_STATED = Layout()
 CLASSIC_BYTES = 2**32 - 2**25
 """What a TIFF whose offsets have 32 bits may take; 32 MiB are left for pixels that deflate makes
 larger, by less than a thousandth."""
+MANY_PAGES = 10_000
+"""So many pages take seconds to find, whatever is on them: that is said (our choice)."""
 PAGE_BYTES = 1024
 """More than a slice's directory takes, with the places of its strips (our choice)."""
 
@@ -87,6 +91,8 @@ def read_sides(
         raise ValueError(f"{path}: is not a file; give the path of a TIFF file")
     with path.open("rb") as file, _without_tifffile_log():
         pages = count_pages(path, file)
+        if pages > MANY_PAGES:
+            print(f"{path}: {pages} pages, which take a while to read", file=sys.stderr)
         file.seek(0)
         try:
             # the pages as they stand in this file: OME metadata may point to other files, and of
@@ -135,6 +141,7 @@ def _read(
     path: Path, tiff: tifffile.TiffFile, pages: int, layout: Layout, palette: Palette
 ) -> list[Sides]:
     images = images_of(path, tiff, pages)
+    _refuse_more_than_memory(path, sum(page.nbytes for page in images))
     series = first_series(tiff) if len(images) == 1 else None
     if series is not None and series.size > images[0].size:
         return [_behind_one_page(path, tiff, series)]
@@ -149,6 +156,16 @@ def _read(
                 "{}axes ZYX reads its pages as slices, in their order", "save it as a plain stack"
             )
         ) from error
+
+
+def _refuse_more_than_memory(path: Path, needed: int) -> None:
+    """Before a file that deflate has made small fills it."""
+    there = memory_bytes()
+    if there is not None and needed > there:
+        raise Refused(
+            f"{path}: holds {needed / 1e9:.3g} GB of pixels, and this machine has "
+            f"{there / 1e9:.3g} GB of memory; cut the stack into parts"
+        )
 
 
 def _stacked(

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from unet2015.reports.words import commit_in_words, spans
-from unet2015.runtime.atomic import write_text
+from unet2015.runtime.atomic import read_text, write_text
 from unet2015.runtime.record import REPOSITORY
 
 TEMPLATES = REPOSITORY / "results" / "templates"
@@ -121,7 +121,7 @@ def write_readme(readme: Path, tables: Mapping[str, str]) -> list[Path]:
     """
     if not readme.is_file():
         return []
-    text = readme.read_text(encoding="utf-8")
+    text = read_text(readme)
     for name, found in tables.items():
         before, start, rest = text.partition(f"<!-- results:{name} -->")
         _, end, after = rest.partition(END)

@@ -79,6 +79,13 @@ def _put_new(temporary: Path, target: Path) -> None:
         raise NameTaken(f"{target}: there is a file of that name already") from error
 
 
+def read_text(path: str | Path) -> str:
+    """The text of a file, UTF-8; a pipe or a device, which may keep us waiting, is OSError."""
+    if _special(Path(path)):
+        raise OSError(f"{path}: is no regular file (a pipe, a device); give the path of a file")
+    return Path(path).read_text(encoding="utf-8")
+
+
 def write_bytes(path: str | Path, content: bytes | bytearray | memoryview) -> None:
     """Write `content` to `path` in one step; see `write_atomically` for folders and errors."""
     with write_atomically(path) as file:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from unet2015.runtime.atomic import write_text
+from unet2015.runtime.atomic import read_text, write_text
 from unet2015.runtime.record import command_line
 
 LOCK, HOLDER = ".lock", ".lock-holder.json"
@@ -52,7 +52,7 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 def _holder(folder: Path) -> str:
     try:
-        found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        found = json.loads(read_text(folder / HOLDER))
         return "process {process} on {host} (since {since}: {command})".format(**found)
     except (OSError, ValueError, KeyError, TypeError):  # it has only just begun, or it has ended
         return "another process"

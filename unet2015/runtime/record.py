@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from unet2015.config import ExperimentConfig, as_dict, config_hash
-from unet2015.runtime.atomic import NameTaken, write_text
+from unet2015.runtime.atomic import NameTaken, read_text, write_text
 from unet2015.runtime.record_schema import EXPERIMENTS, Record
 
 SCHEMA = 1
@@ -166,7 +166,7 @@ def hardware() -> dict[str, Any]:
         "instructions": _instructions(),
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "ram_gib": _memory_gib(),
+        "ram_gib": None if (memory := memory_bytes()) is None else round(memory / _GIB, 1),
         "accelerators": names,
         "cuda": torch.version.cuda if names else None,
         "torch_threads": torch.get_num_threads(),
@@ -192,9 +192,10 @@ def _cpu_info() -> str:
         return ""
 
 
-def _memory_gib() -> float | None:
+def memory_bytes() -> int | None:
+    """The memory of this machine; None where it does not say."""
     try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 1)
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not a POSIX system
         return None
 
@@ -243,7 +244,10 @@ def _portable(argument: str) -> str:
         path = PurePosixPath(value)
     if path.is_absolute() or path.parts[:1] in (("..",), ("~",)):
         # the last part of a home folder would be a user's name
-        at_home = Path(value).expanduser().resolve() == Path.home().resolve()
+        # os.path, unlike Path, follows a link to itself, and minds no missing home
+        at_home = os.path.realpath(os.path.expanduser(value)) == os.path.realpath(  # noqa: PTH111
+            os.path.expanduser("~")  # noqa: PTH111
+        )
         value = "…" if at_home or path.name in ("", "..") else f"…/{path.name}"
     shown = f"{option}{sign}{value}"
     plain = shown.replace("…", "x")  # a sign of ours, which no shell minds
@@ -300,7 +304,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """The record of a file; ValueError as `read_records`."""
     remedy = "move it elsewhere or restore it (git checkout)"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         record = json.loads(text, parse_constant=_number, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a record, damaged JSON ({error}); {remedy}") from error

@@ -159,7 +159,7 @@ def _run(job: Job, data: Data) -> str:
         outcome = DIVERGED if isinstance(error, TrainingStopped) else FAILED
         print(f"{job.name}: {outcome}: {error}", file=sys.stderr, flush=True)
         # a message may name a folder of this machine, which no record holds
-        reason = f"{type(error).__name__}: {error}".replace(str(job.output.resolve()), "…")
+        reason = f"{type(error).__name__}: {error}".replace(os.path.realpath(job.output), "…")
         fields = unfinished(outcome, reason.replace(str(job.output), "…"))
     _write(job, data, fields, started, time.monotonic() - began)
     return str(fields["outcome"])
@@ -360,7 +360,7 @@ def _run_on(client: Any, jobs: Sequence[Job], load: Loader, *, local: bool) -> d
 def run_in_worker(job: Job, load: Loader, threads: int) -> str:
     """`run_job` in a Dask worker: with `threads` threads (0: as they are), one GPU of its own."""
     if threads:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(job.engine.threads or threads)
     if threads and resolve_device(job.engine.device) == "cuda":
         from distributed.worker import get_worker
 

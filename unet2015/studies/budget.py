@@ -24,7 +24,7 @@ from unet2015.inference.prediction import predict_image
 from unet2015.model import CELL, UNet
 from unet2015.reports.words import duration, plan_in_words
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import write_text
+from unet2015.runtime.atomic import read_text, write_text
 from unet2015.runtime.numerics import numerics
 from unet2015.training.batches import TileSource
 from unet2015.training.cuda_step import COMPILED
@@ -288,7 +288,7 @@ def _kept_or_made(
         write_text(file, json.dumps({"runs": about, "plan": plan}, indent=1) + "\n")
         return plan
     try:
-        plan = json.loads(file.read_text(encoding="utf-8"))["plan"]
+        plan = json.loads(read_text(file))["plan"]
         if plan.keys() >= {"minutes", "trainings", "seconds_beside", "planned_on"} and (
             plan.keys() & {"steps", "share"}
         ):

@@ -162,9 +162,10 @@ def run_direction(
 def _tiles(split: Split, scale: GrayScale, config: ExperimentConfig, seed: int) -> SampleTiles:
     sequence, index = split.train, list(split.train_index)
     return training_tiles(
-        scale.apply(sequence.images[index]),
+        sequence.images[index],
         sequence.instances[index],
         config,
+        gray=scale,
         label_kind="instances",
         ignore=sequence.ignore[index],
         seed=seed,

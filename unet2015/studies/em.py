@@ -133,8 +133,8 @@ def slices_without(stack: EMStack, held_out: Sequence[int] | None) -> list[int]:
 def _tiles(
     stack: EMStack, trained_on: list[int], scale: GrayScale, config: ExperimentConfig, seed: int
 ) -> SampleTiles:
-    images = scale.apply(stack.train_images[trained_on])
-    return training_tiles(images, stack.train_labels[trained_on], config, seed=seed)
+    images, labels = stack.train_images[trained_on], stack.train_labels[trained_on]
+    return training_tiles(images, labels, config, gray=scale, seed=seed)
 
 
 def measure_part(

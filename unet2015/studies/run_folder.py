@@ -25,7 +25,7 @@ from unet2015.inference.prediction import predict_stack
 from unet2015.loss import Loss
 from unet2015.model import UNet
 from unet2015.reports.words import duration
-from unet2015.runtime.atomic import own_folder, place_of, write_text
+from unet2015.runtime.atomic import own_folder, place_of, read_text, write_text
 from unet2015.runtime.numerics import numerics
 from unet2015.training.batches import TileSource
 from unet2015.training.checkpoint import TIME, Checkpoint
@@ -169,7 +169,7 @@ def _kept(
     """
     path = folder / PROBABILITY
     try:
-        found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        found = json.loads(read_text(folder / ABOUT))
         seconds, sha256 = float(found.pop("seconds")), found.pop("sha256")
         if found != about:
             return None

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from unet2015.config import ExperimentConfig
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import write_text
+from unet2015.runtime.atomic import read_text, write_text
 from unet2015.runtime.record import (
     code_version,
     command_line,
@@ -82,7 +82,7 @@ def complete_already(records: Path, mark: Path) -> Path | None:
 
 def _record(records: Path, mark: Path) -> Path | None:
     try:
-        name = mark.read_text(encoding="utf-8")
+        name = read_text(mark)
     except FileNotFoundError:
         return None
     stamped = re.escape(mark.parent.name) + r"_\d{8}T\d{6}Z(_\d+)?\.json"

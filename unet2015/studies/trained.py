@@ -154,9 +154,8 @@ def training_data(
 
     Raises OneClass where only one of the two classes is annotated and they are to be balanced.
     """
-    images = scale.apply(stack)
     way: dict[str, Any] = {"label_kind": label_kind, "ignore": given.ignore, "seed": seed}
-    tiles = training_tiles(images, given.labels, config, **way)
+    tiles = training_tiles(stack, given.labels, config, gray=scale, **way)
     about = {**about_gray(scale, stack), "label_kind": label_kind}
     about |= {"images": pixel_sha256(stack), "labels": pixel_sha256(given.labels)}
     if given.ignore is not None:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from unet2015.config import ExperimentConfig, as_dict, from_dict
 from unet2015.model import UNet
-from unet2015.runtime.atomic import write_bytes, write_text
+from unet2015.runtime.atomic import read_text, write_bytes, write_text
 
 FORMAT = "unet2015 checkpoint 1"
 CURRENT, PREVIOUS, NEXT, BEFORE_FALL, WEIGHTS, TIME = (
@@ -164,7 +164,7 @@ def load_final(folder: Path) -> Checkpoint:
     if final.seconds:  # of an earlier version
         return final
     try:
-        seconds = float(json.loads((folder / TIME).read_text(encoding="utf-8"))["seconds"])
+        seconds = float(json.loads(read_text(folder / TIME))["seconds"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DamagedCheckpoint(
             f"{folder / TIME}: damaged or missing, so that nothing says how long the training took"
@@ -199,6 +199,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _load(path: Path) -> Checkpoint:
     """The verified checkpoint of a file; DamagedCheckpoint says what is wrong with it."""
+    if not path.is_file():  # to open a pipe would keep us waiting
+        raise DamagedCheckpoint(f"{path}: is no regular file")
     _refuse_pickle(path)
     try:
         with safe_open(path, framework="pt") as file:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from unet2015.runtime.numerics import prepare_deterministic, resolve_device
 from unet2015.training.batches import check_workers
 from unet2015.training.cuda_step import GRAPHS, Compile, check_compile
@@ -17,6 +19,9 @@ class Engine:
     """auto, cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare training tiles (the result does not depend on it)."""
+    threads: int | None = None
+    """Threads that compute on a CPU; default: PyTorch's, one a core, or $OMP_NUM_THREADS. Of two
+    commands on one machine each is faster with its share of the cores."""
     augment_on: AugmentOn = "auto"
     """Who makes the training tiles: host, --workers threads; device, a GPU itself; auto: the
     device that trains, if it is a GPU."""
@@ -33,6 +38,8 @@ class Engine:
     def check(self) -> None:
         """Refuse, with ValueError, what `train` would, before anything is read or written.
 
+        The number of threads is set here.
+
         Also --deterministic with a graph: the steps before its recording use other kernels than
         those that it holds, so that a continued run would have other bits. Without a graph it is
         prepared here, before a GPU is first used.
@@ -44,6 +51,10 @@ class Engine:
             )
         if self.deterministic:
             prepare_deterministic()
+        if self.threads is not None:
+            if self.threads < 1:
+                raise ValueError(f"--threads {self.threads}: must be ≥ 1")
+            torch.set_num_threads(self.threads)
         check_workers(self.workers, "--workers")
         if not self.checkpoint_every_s >= 0:
             raise ValueError(f"--checkpoint-every-s {self.checkpoint_every_s:g}: must be ≥ 0")
