@@ -3,13 +3,7 @@
 The runs are children of a fork server, which imports PyTorch once for all of them.
 """
 
-import io
-import multiprocessing
-import os
 import signal
-import sys
-import threading
-from collections.abc import Callable
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,18 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tqdm import tqdm
 
+from tests.kills import FORKS, kill_before
 from tests.tiny import ALWAYS, NEVER, blob_tiles, contents, quietly, settings
 from unet2015.augmentation.tile import TrainingTile
 from unet2015.training import history
-from unet2015.training.checkpoint import CURRENT, PREVIOUS, WEIGHTS, Checkpoint, load_checkpoint
+from unet2015.training.checkpoint import (
+    CURRENT,
+    PREVIOUS,
+    TIME,
+    WEIGHTS,
+    Checkpoint,
+    load_checkpoint,
+)
 from unet2015.training.history import HISTORY
 from unet2015.training.loop import SETTINGS
 
-FORKS = multiprocessing.get_context("forkserver")
-# PyTorch imports its compiler, which takes seconds, when an optimiser is first made
-FORKS.set_forkserver_preload(["tests.tiny", "torch._dynamo"])
 SHORT = settings(steps=3, optimizer="adam", learning_rate=0.01)
 LONG = settings(steps=400, optimizer="adam", learning_rate=0.001)
 
@@ -52,50 +50,10 @@ def run_until_killed(
     config_is_long: bool, folder: Path, moment: int | None, ready: Connection
 ) -> None:
     """A child's work: train; kill itself before a file operation; tell when a step is saved."""
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore that a killed process leaves behind
     history.EVERY_STEPS = 2
-    if moment is not None:
-        kill_before(moment, folder)
+    kill_before(moment, folder)
     config = LONG if config_is_long else SHORT
     quietly(config, Repeated(), folder, on_step=ready.send, checkpoint_every_s=ALWAYS)
-
-
-def kill_before(moment: int, folder: Path) -> None:
-    """End this process without warning before file operation number `moment` in `folder`.
-
-    Opening, the second half of a write, flushing to the disk, renaming and removing count.
-    """
-    seen = 0
-
-    def count() -> None:
-        nonlocal seen
-        if seen == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-        seen += 1
-
-    def audit(event: str, arguments: tuple) -> None:
-        if event in ("open", "os.rename", "os.remove") and str(folder) in str(arguments[0]):
-            count()
-
-    class InHalves(io.FileIO):
-        def write(self, content: bytes) -> int:  # type: ignore[override]
-            half = len(content) // 2
-            first = super().write(content[:half])
-            count()
-            return first + super().write(content[half:])
-
-    def open_path(path: Path, mode: str = "r", *rest: object, **options: object) -> object:
-        return InHalves(path, mode) if mode == "xb" else opened(path, mode, *rest, **options)
-
-    def flush_to_disk(file: int) -> None:
-        count()
-        fsync(file)
-
-    opened: Callable = Path.open
-    fsync = os.fsync
-    Path.open = open_path  # type: ignore[assignment]
-    os.fsync = flush_to_disk
-    sys.addaudithook(audit)
 
 
 def child(folder: Path, *, config_is_long: bool, moment: int | None, delay_s: float | None) -> int:
@@ -119,7 +77,7 @@ def child(folder: Path, *, config_is_long: bool, moment: int | None, delay_s: fl
 
 def assert_same(ours: Path, theirs: Path) -> None:
     """Weights, optimiser and history are equal to the bit; nothing else lies there."""
-    assert sorted(contents(ours)) == [PREVIOUS, CURRENT, SETTINGS, HISTORY, WEIGHTS]
+    assert sorted(contents(ours)) == [PREVIOUS, CURRENT, SETTINGS, HISTORY, TIME, WEIGHTS]
     assert (ours / HISTORY).read_bytes() == (theirs / HISTORY).read_bytes()
     for name in (WEIGHTS, CURRENT):
         one, other = load_checkpoint(ours / name), load_checkpoint(theirs / name)
@@ -148,8 +106,8 @@ def test_killed_before_any_file_operation_it_ends_the_same(tmp_path):
         moment += 1
     assert_same(folder, tmp_path / "whole")
     # each write has three moments at which its temporary file stays: the settings,
-    # 3 states, 3 histories, the weights
-    assert left_behind == 3 * 8
+    # 3 states, 3 histories, the weights and their time, who holds the folder
+    assert left_behind == 3 * 10
     assert moment > 35
 
 

@@ -143,7 +143,7 @@ class TileSequence:
         output_tile_px: int,
         seed: int,
     ) -> None:
-        """As `augment_tile`, of N images of any sizes, which may be made when they are asked for."""
+        """As `augment_tile`; N images of any sizes, which may be made when they are asked for."""
         if not len(images) == len(labels) == len(weights) >= 1:
             raise ValueError(
                 f"{len(images)} images, {len(labels)} labels, {len(weights)} weight maps: "

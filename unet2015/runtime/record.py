@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -255,12 +255,18 @@ def _portable(argument: str) -> str:
 
 
 def write_record(
-    directory: Path, name: str, record: Mapping[str, Any], *, now: datetime | None = None
+    directory: Path,
+    name: str,
+    record: Mapping[str, Any],
+    *,
+    now: datetime | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a run's record to `directory`/<name>_<UTC time>.json and return that path.
 
     Append-only: a file that exists is never overwritten, the new one gets a counter. The record
-    gets the fields schema, name and sha256. now: time of writing, for tests.
+    gets the fields schema, name and sha256. now: time of writing, for tests. announce: called with
+    the file's name before there is such a file, so that whoever notes it never knows too little.
     Raises ValueError for a name that is no plain file name, a record without experiment, and
     NaN or infinity (JSON has neither; null says 'none').
     """
@@ -278,6 +284,8 @@ def write_record(
         complete = json.loads(_as_json({**record, "schema": SCHEMA, "name": stem}))
         text = _as_json(complete | {SHA256: checksum(complete)}, indent=1)
         path = directory / f"{stem}.json"
+        if announce is not None:
+            announce(path.name)
         try:
             write_text(path, text + "\n", new=True)
             return path

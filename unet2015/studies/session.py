@@ -64,9 +64,12 @@ class Session:
             code=self.code,
         )
         memory = {"peak_memory_gib": peak_memory_gib()}
-        record = write_record(records, mark.parent.name, {**results, **origin, **memory})
-        write_text(mark, record.name)
-        return record
+        # the mark first: without its record it counts for nothing, but of a record without its mark
+        # a run that was cut off in between would leave another one
+        return write_record(
+            *(records, mark.parent.name, {**results, **origin, **memory}),
+            announce=lambda name: write_text(mark, name),
+        )
 
 
 def complete_already(records: Path, mark: Path) -> Path | None:
