@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.commands import ROOT, TINY, run
 from unet2015.cli.run import run_command
 from unet2015.data.phantom import phantom_stack
 from unet2015.data.tiff import write_stack
+from unet2015.runtime.lock import HOLDER
 
 STACK = phantom_stack(seed=1, slices=2, size_px=64, test_slices=0)
 TRAIN = ("--images", "a.tif", "--labels", "b.tif")
@@ -230,3 +232,91 @@ def test_the_handler_of_sigterm_comes_back():
         run_command(lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert end.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+WAITS = ("--images", "--labels", "--config", "--output")
+
+
+@pytest.mark.parametrize("option", WAITS)
+@pytest.mark.parametrize("kind", ["pipe", "loop"])
+def test_pipes_and_links_to_themselves_are_refused_and_nothing_waits(files, capsys, option, kind):
+    strange = files / "strange"
+    os.mkfifo(strange) if kind == "pipe" else strange.symlink_to(strange)
+    given = {"--images": files / "images.tif", "--labels": files / "labels.tif"}
+    given |= {"--output": files / "run"} | {option: strange}
+    options = [word for pair in given.items() for word in pair]
+    line = refused(capsys, "-m", "unet2015", "train", *options)
+    assert str(strange) in line
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint.safetensors", "weights.safetensors", "training-time.json", "history.csv"]
+)
+def test_a_pipe_in_the_folder_of_a_run_keeps_nobody_waiting(files, capsys, name):
+    run_ = files / "run"
+    command = ("-m", "unet2015", "train", "--images", files / "images.tif")
+    command += ("--labels", files / "labels.tif", "--output", run_, *TINY, "--device", "cpu")
+    assert run(*command) == 0
+    (run_ / name).unlink()
+    os.mkfifo(run_ / name)
+    capsys.readouterr()
+    assert run(*command) in (0, 2)
+    captured = capsys.readouterr()
+    assert name in captured.err + captured.out
+
+
+ASKS_AT_TORCH = """
+import os, runpy, signal, sys
+
+class Ask:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Ask())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "script", ["unet2015/__main__.py", "reproduce/em_challenge.py", "reproduce/tables.py"]
+)
+def test_ctrl_c_while_pytorch_is_loaded_is_one_line(script):
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKS_AT_TORCH, ROOT / script, "--help"],
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 130
+    assert ended.stderr.decode() == "stopped by SIGINT before anything was begun\n"
+
+
+def test_of_the_same_command_twice_at_once_the_second_is_told_and_the_first_goes_on(files):
+    command = [sys.executable, "-m", "unet2015", "train", "--images", files / "images.tif"]
+    command += ["--labels", files / "labels.tif", "--output", files / "run", *TINY]
+    command += ["--training.steps", "100000", "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as first:
+        try:
+            deadline = time.monotonic() + 60
+            while not (files / "run" / HOLDER).exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            for seed in ("0", "1"):
+                second = subprocess.run(
+                    [*command, "--seed", seed], capture_output=True, env=environment, check=False
+                )
+                assert second.returncode == 2
+                told = second.stderr.decode()
+                assert f"process {first.pid} on " in told
+                assert "is at work there" in told
+                assert "Traceback" not in told
+            first.send_signal(signal.SIGTERM)
+            _, said = first.communicate(timeout=60)
+        finally:
+            first.kill()
+    assert first.returncode == 1
+    assert b"stopped by SIGTERM after step" in said

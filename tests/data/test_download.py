@@ -44,3 +44,16 @@ def test_a_symbolic_link_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the member 'set/link'"):
         unpack(tmp_path / "a.zip", tmp_path / "target")
     assert [path.name for path in tmp_path.rglob("*")] == ["a.zip"]
+
+
+def test_an_archive_that_unpacks_to_far_more_than_images_do_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("unet2015.data.download.BOMB_BYTES", 2**20)
+    for size, refused in ((2**19, False), (2**22, True)):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("x", bytes(size))
+        if refused:
+            with pytest.raises(ValueError, match=r"MB unpacks to 0.00419 GB, which images do not"):
+                unpack(tmp_path / "a.zip", tmp_path / str(size))
+        else:
+            unpack(tmp_path / "a.zip", tmp_path / str(size))
+        assert (tmp_path / str(size)).exists() != refused

@@ -324,3 +324,23 @@ except ValueError as error:
     assert ended.stdout == (
         "lzw.tif: compressed with LZW, which needs a package: pip install imagecodecs\n"
     )
+
+
+def test_more_pixels_than_the_machine_has_memory_for_are_refused_before_they_are_read(
+    tmp_path, monkeypatch
+):
+    """However small deflate has made them."""
+    write_stack(tmp_path / "a.tif", np.zeros((3, 400, 500), np.uint8))
+    monkeypatch.setattr(ours, "memory_bytes", lambda: 599_999)
+    with pytest.raises(ValueError, match=r"a\.tif: holds 0.0006 GB of pixels, and this machine"):
+        read_stack(tmp_path / "a.tif")
+    for there in (600_000, None):
+        monkeypatch.setattr(ours, "memory_bytes", lambda there=there: there)
+        assert read_stack(tmp_path / "a.tif").shape == (3, 400, 500)
+
+
+def test_many_pages_are_said_before_they_are_read(tmp_path, monkeypatch, capsys):
+    write_stack(tmp_path / "a.tif", ramp((5, 8, 8)))
+    monkeypatch.setattr(ours, "MANY_PAGES", 4)
+    read_stack(tmp_path / "a.tif")
+    assert capsys.readouterr().err == f"{tmp_path / 'a.tif'}: 5 pages, which take a while to read\n"

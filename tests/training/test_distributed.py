@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,25 @@ def test_an_incomplete_environment_is_refused(environment, changed, words):
     environment(**(COMPLETE | changed))
     with pytest.raises(ValueError, match=f"{words}.*start the processes with torchrun"):
         distributed.join()
+
+
+def test_an_address_that_nobody_answers_at_is_said_while_it_waits_and_when_it_ends(
+    environment, monkeypatch, capfd
+):
+    environment(**COMPLETE)
+
+    def waits(*given: object, **options: object) -> None:
+        time.sleep(0.3)
+        raise torch.distributed.DistNetworkError("no such host\nand more")
+
+    monkeypatch.setattr(distributed, "MOMENT_S", 0.1)
+    monkeypatch.setattr(torch.distributed, "init_process_group", waits)
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    with pytest.raises(ValueError, match=r"process 1 of 2: cannot meet .* at a:1 \(no such host\)"):
+        distributed.join()
+    assert capfd.readouterr().err == (
+        "process 1 of 2: waiting for the others at a:1 (MASTER_ADDR and MASTER_PORT)\n"
+    )
 
 
 def test_each_process_takes_its_own_gpu(environment, monkeypatch):

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.tiny import blob_tiles, quietly, settings
 from unet2015.runtime import distributed
@@ -60,3 +61,16 @@ def test_a_state_after_every_step_can_be_had(tmp_path):
 
     train(config, blob_tiles(config), tmp_path, progress=False, on_step=look, **options)
     assert found == list(range(1, config.training.steps + 1))
+
+
+def test_the_number_of_threads_is_set_and_its_rule_said():
+    before = torch.get_num_threads()
+    try:
+        Engine(threads=before + 1).check()
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    Engine().check()
+    assert torch.get_num_threads() == before
+    with pytest.raises(ValueError, match="--threads 0: must be ≥ 1"):
+        Engine(threads=0).check()

@@ -23,6 +23,7 @@ from unet2015.studies.budget import FINISH_S, Budget, Cost, time_steps
 from unet2015.studies.trained import training_data
 from unet2015.training.engine import Engine
 from unet2015.training.loop import train
+from unet2015.training.memory import memory_statement
 from unet2015.weight_map import OneClass
 
 
@@ -94,6 +95,7 @@ class Train:
         separate, kind = self.config.weight_map.separate_touching, self.reading.label_kind
         given = self.label_file.read(self.labels, self.reading, stack.shape, separate=separate)
         stack = given.images(stack)
+        print(memory_statement(self.config, stack))
         scale = _gray_scale(stack, self.images, self.value_range, self.config.training.gray_values)
         way: dict[str, Any] = {"label_kind": kind, "seed": self.seed}
         try:
