@@ -55,6 +55,8 @@ this package, and `help("unet2015.experiments")` says how one is added.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import unet2015.runtime.beginning  # noqa: F401 - before PyTorch
+
 if TYPE_CHECKING:
     from unet2015.augmentation.deformation import deform, random_displacement
     from unet2015.augmentation.samples import training_tiles

@@ -194,7 +194,7 @@ def test_a_shell_completes_options_and_their_choices(capsys, tmp_path):
     assert answer.stdout.split() == ["valid", "same"]
 
 
-@pytest.mark.parametrize("option", ["--images", "--labels", "--output", "--config"])
+@pytest.mark.parametrize("option", ["--images", "--labels", "--output"])
 def test_an_empty_path_is_refused(option):
     given = {"--images": "a.tif", "--labels": "b.tif", "--output": "run"} | {option: ""}
     with pytest.raises(ValueError, match=rf"{option} '': is no path; \. is the current folder"):
