@@ -21,8 +21,6 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-
 from unet2015 import experiments
 from unet2015.cli.evaluation import score_table
 from unet2015.cli.options import FLAT, parse_options
@@ -152,13 +150,10 @@ def run(options: Options, stack: EMStack, folds: tuple[int, ...], folder: Path) 
         entries[str(fold)] = part.summary() | {
             "scores": em.for_record(found, truth, part.probability)
         }
-    slices, pooled = [k for part in parts for k in part.predicted or ()], None
+    slices, pooled = [], None
     if parts:
-        probabilities = np.concatenate([part.probability for part in parts])
-        truth = stack.train_labels[slices]
-        found = challenge_scores(truth, probabilities)
+        slices, found, pooled = em.pooled(stack, parts)
         print(f"\n{len(slices)} held-out slices:\n{score_table(found)}\n")
-        pooled = em.for_record(found, truth, probabilities)
     return {
         "experiment": "em_challenge",
         "preset": options.preset_in_record,

@@ -263,12 +263,12 @@ def test_a_pipe_in_the_folder_of_a_run_keeps_nobody_waiting(files, capsys, name)
     assert (name in captured.err + captured.out) == (name != CURRENT)
 
 
-ASKS_AT_TORCH = """
+ASKS = """
 import os, runpy, signal, sys
 
 class Ask:
     def find_spec(self, name, path=None, target=None):
-        if name == "torch":
+        if name == os.environ["ASK_AT"]:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Ask())
@@ -277,12 +277,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize(
-    "script", ["unet2015/__main__.py", "reproduce/em_challenge.py", "reproduce/tables.py"]
-)
-def test_ctrl_c_while_pytorch_is_loaded_is_one_line(script):
+@pytest.mark.parametrize("asked_at", ["torch", "numpy"])
+@pytest.mark.parametrize("script", ["unet2015/__main__.py", "reproduce/em_challenge.py"])
+def test_ctrl_c_while_libraries_are_loaded_is_one_line(script, asked_at):
     ended = subprocess.run(
-        [sys.executable, "-c", ASKS_AT_TORCH, ROOT / script, "--help"],
+        [sys.executable, "-c", ASKS, ROOT / script, "--help"],
+        env=os.environ | {"ASK_AT": asked_at},
         capture_output=True,
         cwd=ROOT,
         check=False,
@@ -310,18 +310,56 @@ def test_of_the_same_command_twice_at_once_the_second_is_told_and_the_first_goes
             while not (files / "run" / HOLDER).exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-            for seed in ("1",):
-                second = subprocess.run(
-                    [*command, "--seed", seed], capture_output=True, env=environment, check=False
-                )
-                assert second.returncode == 2
-                told = second.stderr.decode()
-                assert f"process {first.pid} on " in told
-                assert "is at work there" in told
-                assert "Traceback" not in told
+            second = subprocess.run(command, capture_output=True, env=environment, check=False)
+            assert second.returncode == 2
+            told = second.stderr.decode()
+            assert f"process {first.pid} on " in told
+            assert "is at work there" in told
+            assert "Traceback" not in told
             first.send_signal(signal.SIGTERM)
             _, said = first.communicate(timeout=60)
         finally:
             first.kill()
     assert first.returncode == 1
     assert b"stopped by SIGTERM after step" in said
+
+
+FOREIGN = """
+import os, signal
+import unet2015
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("theirs")
+"""
+
+
+def test_ctrl_c_of_another_program_stays_its_own(tmp_path):
+    """Also of one in a folder that is called as ours are."""
+    script = tmp_path / "reproduce" / "mine.py"
+    script.parent.mkdir()
+    script.write_text(FOREIGN)
+    ended = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (0, b"theirs\n")
+
+
+@pytest.mark.parametrize(("to", "code"), [("/dev/full", 1), ("/dev/null", 0)])
+def test_what_could_not_be_written_is_told_when_the_work_is_done(to, code):
+    with Path(to).open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "unet2015", "completion", "bash"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            check=False,
+            timeout=60,
+        )
+    assert ended.returncode == code
+    told = b"error: not all that was said could be written (No space left on device)\n"
+    assert ended.stderr == (told if code else b"")

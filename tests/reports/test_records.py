@@ -37,7 +37,7 @@ def test_without_records_the_table_is_empty():
     assert records.groups(records.tidy([]), "preset") == []
 
 
-MARKUP = "`` ` <b> <!-- /results --> [here](http://x) | a\nb\r\n# c"
+MARKUP = "`` ` <b> <!-- /results --> [here](http://x) | a\nb\r\n# c **d** ~~e~~ ~~~ $$f$$"
 
 
 @pytest.mark.parametrize("field", ["command", "deviations", "cpu"])
@@ -58,7 +58,7 @@ def test_no_text_of_a_record_means_anything_in_a_page(tmp_path, field):
         pages.append(path.read_text(encoding="utf-8"))
     plain, marked = pages
     assert "&lt;!-- /results -->" in marked
-    for sign in ("\n", "<", "`", "[", " | "):
+    for sign in ("\n", "<", "`", "[", " | ", "**", "~", "$", "# ", "://"):
         assert marked.count(sign) == plain.count(sign)
 
 

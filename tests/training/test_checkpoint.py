@@ -324,18 +324,25 @@ def test_final_weights_hold_no_time_which_lies_beside_them(tmp_path):
     for name, seconds in (("a", 1.25), ("b", 99.0)):
         (tmp_path / name).mkdir()
         save_final(tmp_path / name, replace(as_final(EXAMPLE), seconds=seconds))
-        assert load_final(tmp_path / name).seconds == seconds
+        final, lost = load_final(tmp_path / name)
+        assert (final.seconds, lost) == (seconds, None)
     assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
 
 
-@pytest.mark.parametrize("damage", [None, "", "{}", '{"seconds": null}', '{"seconds": "x"}', "[]"])
-def test_weights_whose_time_is_lost_are_not_whole(tmp_path, damage):
+SECONDS = ("null", '"1"', "NaN", "-7", "true")
+LOST = [None, "", "{}", "[]", *(f'{{"seconds": {seconds}}}' for seconds in SECONDS)]
+
+
+@pytest.mark.parametrize("damage", LOST)
+def test_the_time_of_weights_may_be_lost(tmp_path, damage):
     save_final(tmp_path, as_final(EXAMPLE))
     (tmp_path / TIME).unlink()
     if damage is not None:
         (tmp_path / TIME).write_text(damage)
-    with pytest.raises(DamagedCheckpoint, match=r"training-time\.json: damaged or missing"):
-        load_final(tmp_path)
+    final, lost = load_final(tmp_path)
+    assert same_weights(final, EXAMPLE)
+    assert final.seconds == 0
+    assert lost.startswith(f"{tmp_path / TIME}: damaged or missing")
 
 
 def test_final_weights_of_an_earlier_version_hold_their_time(tmp_path):
@@ -346,5 +353,14 @@ def test_final_weights_of_an_earlier_version_hold_their_time(tmp_path):
     metadata = {"about": json.dumps(about)}
     metadata["sha256"] = checkpoint._digest(metadata["about"], tensors)
     safetensors.torch.save_file(tensors, tmp_path / WEIGHTS, metadata)
-    assert same_weights(load_final(tmp_path), EXAMPLE)
-    assert load_final(tmp_path).seconds == EXAMPLE.seconds > 0
+    final, lost = load_final(tmp_path)
+    assert same_weights(final, EXAMPLE)
+    assert final.seconds == EXAMPLE.seconds > 0
+    assert lost is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_of_another_type_become_the_networks(dtype):
+    model = {name: tensor.to(dtype) for name, tensor in EXAMPLE.model.items()}
+    network = replace(EXAMPLE, model=model).network()
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}

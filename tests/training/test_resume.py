@@ -22,7 +22,7 @@ from tests.tiny import (
 )
 from unet2015.runtime.signals import ASKING
 from unet2015.training import loop as training
-from unet2015.training.checkpoint import CURRENT, TIME, WEIGHTS, load_checkpoint
+from unet2015.training.checkpoint import CURRENT, PREVIOUS, TIME, WEIGHTS, load_checkpoint
 from unet2015.training.history import HISTORY
 from unet2015.training.loop import SETTINGS, TrainingStopped
 
@@ -84,6 +84,17 @@ def test_a_finished_run_that_lost_its_time_takes_it_from_the_last_state(tmp_path
     assert again.seconds == pytest.approx(whole.seconds, abs=0.5)
     assert (tmp_path / WEIGHTS).read_bytes() == weights
     assert (tmp_path / TIME).exists()
+
+
+def test_weights_that_lost_their_time_and_every_state_are_still_the_result(tmp_path, capsys):
+    config = settings()
+    whole = quietly(config, blob_tiles(config), tmp_path)
+    for name in (TIME, CURRENT, PREVIOUS):
+        (tmp_path / name).unlink()
+    again = quietly(config, blob_tiles(config), tmp_path)
+    assert "how long the training took; 0 s are recorded" in capsys.readouterr().err
+    assert same_weights(again, whole)
+    assert again.seconds == 0
 
 
 def test_what_was_changed_in_the_history_of_a_finished_run_is_put_right(tmp_path, capsys):

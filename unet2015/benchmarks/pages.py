@@ -10,8 +10,9 @@ from unet2015.benchmarks.cuda import WORKS
 from unet2015.benchmarks.timing import Timed, as_markdown, in_words
 from unet2015.reports import pages
 from unet2015.reports.records import inert
+from unet2015.runtime.atomic import read_text
 from unet2015.runtime.lock import held
-from unet2015.runtime.record_schema import Hardware, Hash, Word
+from unet2015.runtime.record_schema import Hardware, Hash, Versions, Word
 
 PARTS = ("train", "predict", "augment", "weight-map", "metrics")
 OF_THE_CPU = PARTS[2:]
@@ -32,7 +33,7 @@ class _Benchmark(TypedDict):
     dirty: bool | None
     hardware: Hardware
     started: str
-    versions: dict[str, str | None]
+    versions: Versions
 
 
 def write_benchmarks_page(results: Path) -> list[Path]:
@@ -53,7 +54,7 @@ def page(records: Sequence[Record]) -> str:
         missing = [] if devices else ["cpu"]
         if part not in OF_THE_CPU:
             missing = [device for device in ("cpu", "cuda") if device not in devices]
-        shown = [(record, as_markdown(_rows(record)), _not_run(record)) for record in found]
+        shown = [(record, as_markdown(record["rows"]), _not_run(record)) for record in found]
         parts[part] = {"records": shown, "missing": missing}
     return pages.render("benchmarks", parts=parts, works=WORKS)
 
@@ -62,7 +63,7 @@ def summary(records: Sequence[Record]) -> str:
     """The headline rows of all benchmarks, as a Markdown table for README.md."""
     shown = []
     for record in sorted(records, key=lambda r: PARTS.index(r["part"])):
-        for row in _rows(record):
+        for row in record["rows"]:
             if row.headline and row.ratio is not None and row.plain_s is not None:
                 times = zip((row.ours_s, row.plain_s), row.slices, strict=True)
                 ours, plain = (in_words(time / n) for time, n in times)
@@ -81,7 +82,7 @@ def _not_run(record: Record) -> list[str]:
     """The rows that a record lacks without a note of why: it was cut off, or not asked for them."""
     if record["part"] != "train" or not record["device"].startswith("cuda"):
         return []
-    said = {row["work"] for row in record["rows"]}
+    said = {row.work for row in record["rows"]}
     said |= {note.partition(": ")[0] for note in record["notes"]}
     return [work for work in WORKS if work not in said]
 
@@ -93,14 +94,12 @@ def _machine(record: Record) -> str:
     return f"{machine['cores']} CPU cores"
 
 
-def _rows(record: Record) -> list[Timed]:
-    return [Timed(**row | {"slices": tuple(row["slices"])}) for row in record["rows"]]
-
-
 def _read(path: Path) -> Record:
     try:
-        record = msgspec.json.decode(path.read_bytes())
-        msgspec.convert(record, _Benchmark)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as error:
+        record = inert(msgspec.json.decode(read_text(path)))
+        rows = msgspec.convert(record, _Benchmark)["rows"]
+        if not all(min(row.slices) >= 1 for row in rows):
+            raise ValueError("rows of less than one slice")
+    except (ValueError, RecursionError, OverflowError) as error:  # msgspec's are ValueErrors
         raise ValueError(f"{path}: {error}; it must be written by `benchmark --json`") from error
-    return inert(record)
+    return {**record, "rows": rows}

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from unet2015.runtime import beginning
 from unet2015.runtime.distributed import one_voice
 from unet2015.runtime.signals import ASKING, handled_by
 from unet2015.runtime.streams import until_lost
@@ -31,11 +32,18 @@ def run_command(command: Callable[[], object]) -> None:
     A run that was stopped (signal, non-finite loss) exits with 1 and says how to go on. Elsewhere
     than in the training, Ctrl-C and the other `signals.ASKING` end the command with one message and
     exit code 130, 143 … Memory that does not suffice counts as bad input. Of several processes that
-    torchrun started, the first one speaks. A lost display (`streams`) ends nothing.
+    torchrun started, the first one speaks. A lost display (`streams`) ends nothing; a file or disk
+    that could not take what was said is told when the work is done, with exit code 1.
     UNET2015_TRACEBACK=1 shows the traceback, for whoever looks for a defect of ours.
     """
-    with until_lost(), one_voice():
+    beginning.over()
+    with until_lost() as shown, one_voice():
         _run(command)
+    # a reader that has seen enough is no loss, a full disk is one
+    if isinstance(shown.lost, OSError) and not isinstance(shown.lost, BrokenPipeError):
+        why = shown.lost.strerror
+        print(f"error: not all that was said could be written ({why})", file=sys.stderr)
+        raise SystemExit(STOPPED)
 
 
 def _run(command: Callable[[], object]) -> None:
@@ -45,7 +53,7 @@ def _run(command: Callable[[], object]) -> None:
             command()
     except TrainingStopped as error:
         _end(error, STOPPED)
-    except (ArithmeticError, RecursionError, struct.error) as error:
+    except (OverflowError, RecursionError, struct.error) as error:
         _end(error, BAD_INPUT, f"{type(error).__name__}: {error}; {_BEYOND}")
     except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
         if _short_of_memory(error):

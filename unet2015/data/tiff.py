@@ -27,7 +27,7 @@ from unet2015.data.tiff_pages import (
     values_of,
 )
 from unet2015.runtime.atomic import write_atomically
-from unet2015.runtime.record import memory_bytes
+from unet2015.runtime.memory import memory_bytes
 
 _AS_STATED = Layout()
 CLASSIC_BYTES = 2**32 - 2**25
@@ -141,8 +141,9 @@ def _read(
     path: Path, tiff: tifffile.TiffFile, pages: int, layout: Layout, palette: Palette
 ) -> list[Sides]:
     images = images_of(path, tiff, pages)
-    _refuse_more_than_memory(path, sum(page.nbytes for page in images))
     series = first_series(tiff) if len(images) == 1 else None
+    behind = 0 if series is None else series.nbytes
+    _refuse_more_than_memory(path, max(behind, sum(page.nbytes for page in images)))
     if series is not None and series.size > images[0].size:
         return [_behind_one_page(path, tiff, series)]
     stack = _stacked(path, images, palette, imagej=tiff.is_imagej)

@@ -7,6 +7,7 @@ from unet2015.config import ModelConfig, PredictionConfig
 from unet2015.data.image_scale import scaled_size
 from unet2015.inference.tiling import Tiling, choose_tiling
 from unet2015.inference.views import views
+from unet2015.runtime.memory import gib
 
 BYTES = {"float32": 4, "bfloat16": 2}
 BLOCK = 16
@@ -106,8 +107,8 @@ def memory_statement(
     several = " and view" if config.averaging != "none" else ""
     return (
         f"{len(tiling)} tile(s) of {tiling.input_hw[0]} × {tiling.input_hw[1]} px an image{several}"
-        f", about {_gib(total)} of memory beside Python and PyTorch: {_gib(tile)} for a tile "
-        f"(--largest-input-tile-px bounds it), {_gib(total - tile)} for images and scores"
+        f", about {gib(total)} of memory beside Python and PyTorch: {gib(tile)} for a tile "
+        f"(--largest-input-tile-px bounds it), {gib(total - tile)} for images and scores"
     )
 
 
@@ -122,10 +123,6 @@ def _total(
     tile = prediction_memory_bytes(model, tiling, precision=config.precision)
     held = min(HELD, tile + image_memory_bytes(model, config, hw))
     return tiling, tile, tile + stack_memory_bytes(model, config, shape, dtype) + held
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2g} GiB"
 
 
 def _most_values_alive(model: ModelConfig, input_hw: tuple[int, int]) -> int:

@@ -30,19 +30,20 @@ def read(results: Path, experiment: str) -> list[Record]:
 def inert(value: Any) -> Any:
     """Nested values whose texts mean nothing in Markdown, wherever they are put in a page.
 
-    A line stays one, and what would begin code, a link, HTML or a comment is its entity.
+    A line stays one, and what would begin code, a link, emphasis, HTML or a comment is its entity
+    (which a code span shows as it is).
 
     >>> inert({"command": "python `x`", "notes": ["a\\n<!-- /results -->", 1.5]})
     {'command': 'python &#96;x&#96;', 'notes': ['a &lt;!-- /results -->', 1.5]}
     """
     if isinstance(value, str):
-        return re.sub(r"\s", " ", value).translate({ord(sign): f for sign, f in _ENTITIES.items()})
+        return re.sub(r"\s", " ", value).replace("://", "&#58;//").translate(_ENTITIES)
     if isinstance(value, Mapping):
         return {inert(key): inert(each) for key, each in value.items()}
     return [inert(each) for each in value] if isinstance(value, list) else value
 
 
-_ENTITIES = {"<": "&lt;", "`": "&#96;", "[": "&#91;", "|": "&#124;"}
+_ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in "`[|*~$#"} | {ord("<"): "&lt;"}
 
 
 def tidy(records: Sequence[Record]) -> pd.DataFrame:

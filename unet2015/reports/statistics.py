@@ -199,6 +199,9 @@ def _section(table: pd.DataFrame) -> Section:
             f"{where}: records of one table are of different data ({count} sets of hashes); move "
             "those of the data that are not meant out of results/runs"
         )
+    for run in table.to_dict("records"):
+        if run["outcome"] == FINISHED and run["curve"] is None:
+            raise ValueError(f"{run['name']}: finished, but a record without its curve")
     by_arm = {str(arm): runs for arm, runs in table.sort_values(["fold", "seed"]).groupby("arm")}
     if BASELINE not in by_arm:
         raise ValueError(

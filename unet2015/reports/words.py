@@ -66,10 +66,10 @@ def plan_in_words(plan: Mapping[str, Any]) -> str:
     ...                "seconds_beside": 31.4})
     'planned for 5 minutes: 20480 steps of 2.4 ms in each of 5 training(s), 31.4 s for the rest'
     """
-    if "steps" in plan:
+    if plan.keys() >= {"steps", "seconds_per_step"}:
         what = f"{plan['steps']} steps of {duration(plan['seconds_per_step'])} in each"
     else:
-        what = f"{plan['share']:.1%} of the steps of each"
+        what = f"{plan.get('share', 1):.1%} of the steps of each"
     return (
         f"planned for {plan['minutes']:g} minutes: {what} of {plan['trainings']} training(s), "
         f"{duration(plan['seconds_beside'])} for the rest"

@@ -3,9 +3,13 @@
 In the project's own commands only; a program that imports the package is left as it is.
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_OF_COMMANDS = (_PACKAGE, _PACKAGE.parent / "reproduce")
 
 
 def _end_at_once(number: int, _frame: object) -> None:
@@ -14,9 +18,16 @@ def _end_at_once(number: int, _frame: object) -> None:
 
 
 def _is_command() -> bool:
-    started = Path(getattr(sys.modules["__main__"], "__file__", None) or ".")
-    return started.stem == "unet2015" or started.parent.name in ("unet2015", "reproduce")
+    started = Path(os.path.realpath(getattr(sys.modules["__main__"], "__file__", None) or "."))
+    installed = started.stem == "unet2015" and started.parent.name in ("bin", "Scripts")
+    return installed or started.parent in _OF_COMMANDS
+
+
+def over() -> None:
+    """What was loaded is loaded: Ctrl-C is again what it was."""
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _end_at_once)  # `cli.run` then has handlers of its own
+    signal.signal(signal.SIGINT, _end_at_once)

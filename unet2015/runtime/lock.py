@@ -20,13 +20,18 @@ LOCK, HOLDER = ".lock", ".lock-holder.json"
 
 @contextmanager
 def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """`folder`, made if missing, for this process alone; from within, it can be held again.
+    """`folder` for this process alone; from within, it can be held again.
 
     The system lets go of it when the process ends, however that ends, so that nothing has to be
-    removed by hand. wait: until nobody else has it, with a line that says who has. Otherwise raises
-    ValueError that says so.
+    removed by hand. wait: until nobody else has it, with a line that says who has; the folder must
+    be there (FileNotFoundError). Otherwise it is made, and ValueError says who has it. OSError for
+    a file system that locks nothing.
     """
+    if wait and not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give another one")
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / LOCK).is_symlink():  # it may lead to a file of somebody's
+        (folder / LOCK).unlink(missing_ok=True)
     lock = FileLock(folder / LOCK, is_singleton=True, thread_local=False)
     try:
         lock.acquire(timeout=0)

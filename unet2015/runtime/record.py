@@ -22,6 +22,7 @@ import msgspec
 
 from unet2015.config import ExperimentConfig, as_dict, config_hash
 from unet2015.runtime.atomic import NameTaken, read_text, write_text
+from unet2015.runtime.memory import GIB, memory_bytes
 from unet2015.runtime.record_schema import EXPERIMENTS, Record
 
 SCHEMA = 1
@@ -47,7 +48,6 @@ CPU_INFO = Path("/proc/cpuinfo")
 """Where Linux describes the processor."""
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """With which oneDNN multiplies matrices in bfloat16, the fastest last, in Linux's names."""
-_GIB = 2**30
 _COMPUTES = ("experiments", "unet2015/")
 _SHOWS = ("reports", "benchmarks", "cli", "__main__.py")
 _NOT_CODE = (":(exclude)results", ":(exclude)README.md")
@@ -166,7 +166,7 @@ def hardware() -> dict[str, Any]:
         "instructions": _instructions(),
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "ram_gib": None if (memory := memory_bytes()) is None else round(memory / _GIB, 1),
+        "ram_gib": None if (memory := memory_bytes()) is None else round(memory / GIB, 1),
         "accelerators": names,
         "cuda": torch.version.cuda if names else None,
         "torch_threads": torch.get_num_threads(),
@@ -192,14 +192,6 @@ def _cpu_info() -> str:
         return ""
 
 
-def memory_bytes() -> int | None:
-    """The memory of this machine; None where it does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        return None
-
-
 def peak_memory_gib() -> float | None:
     """The largest resident memory that this process has had, in GiB; None where unknown.
 
@@ -210,7 +202,7 @@ def peak_memory_gib() -> float | None:
     except ImportError:  # not a POSIX system
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / _GIB, 2)
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / GIB, 2)
 
 
 def command_line(argv: Sequence[str] | None = None) -> str:

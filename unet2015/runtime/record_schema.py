@@ -3,7 +3,7 @@
 Fields that stand here must be there, with these types; a record may hold more.
 """
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -41,6 +41,25 @@ class Hardware(TypedDict):
     onednn_max_cpu_isa: NotRequired[Word | None]
 
 
+class Versions(TypedDict):
+    """`record.versions`, of which more may be there."""
+
+    python: str | None
+    torch: str | None
+    numpy: str | None
+
+
+class Plan(TypedDict):
+    """`studies.budget`'s: steps, or of several kinds of runs the share of each."""
+
+    minutes: float
+    trainings: Count
+    seconds_beside: float
+    steps: NotRequired[Count]
+    seconds_per_step: NotRequired[Seconds]
+    share: NotRequired[float]
+
+
 class Training(TypedDict):
     """`studies.run_folder.training_summary`."""
 
@@ -73,12 +92,12 @@ class OfARun(Record):
     hardware: Hardware
     seed: Count
     started: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
-    versions: dict[str, str | None]
+    versions: Versions
     wall_time_s: Seconds
     preset: Word
     peak_memory_gib: NotRequired[float | None]
     resumed: NotRequired[bool]
-    plan: NotRequired[dict[str, Any]]
+    plan: NotRequired[Plan]
 
 
 class Curve(TypedDict):
@@ -138,7 +157,7 @@ class Instances(TypedDict):
 
 class CellTracking(OfARun):
     arm: Word
-    dataset: Word
+    dataset: Literal["PhC-C2DH-U373", "DIC-C2DH-HeLa"]
     hold_out: Count
     instances: Instances
     prediction_seconds: Seconds

@@ -10,6 +10,9 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")
 ASKING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 """Ctrl-C, a scheduler's end, a closed terminal, a used-up time limit, and the two signals that
 schedulers send before theirs (SLURM: --signal)."""
+_ALWAYS = (signal.SIGINT, signal.SIGTERM)
+_OURS: set[object] = set()
+"""The handlers that commands and trainings have set here."""
 
 
 @contextmanager
@@ -40,11 +43,18 @@ def handled_by(
 ) -> Iterator[None]:
     """Let `handler` have these signals; those that are ignored stay so.
 
-    Nothing is changed outside the main thread, nor where another language has set the handler,
-    which could not be put back.
+    Of SIGINT and SIGTERM alone another program's own handler is replaced for a while. Nothing is
+    changed outside the main thread, nor where another language has set the handler, which could
+    not be put back.
     """
+    _OURS.add(handler)
     before = {number: signal.getsignal(number) for number in numbers}
-    mine = [n for n, old in before.items() if old is not None and old is not signal.SIG_IGN]
+    free = (None, signal.SIG_IGN)
+    mine = [
+        number
+        for number, old in before.items()
+        if old not in free and (number in _ALWAYS or old is signal.SIG_DFL or old in _OURS)
+    ]
     try:
         for number in mine:
             signal.signal(number, handler)

@@ -16,6 +16,9 @@ class UntilLost:
     than what it says. The rest is the stream's own.
     """
 
+    lost: Exception | None = None
+    """What kept the stream from being written to."""
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
@@ -24,37 +27,46 @@ class UntilLost:
             return self._stream.write(text)
         except UnicodeError:  # what is said is at fault, not the display
             raise
-        except (OSError, ValueError):
-            self._lead_nowhere()
+        except BlockingIOError:  # full for the moment
+            return len(text)
+        except (OSError, ValueError) as error:
+            self._lead_nowhere(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except (OSError, ValueError):
-            self._lead_nowhere()
+        except BlockingIOError:
+            pass
+        except (OSError, ValueError) as error:
+            self._lead_nowhere(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _lead_nowhere(self) -> None:
+    def _lead_nowhere(self, error: Exception) -> None:
         """For what libraries print by themselves, and for Python's last flush, too."""
+        self.lost = self.lost or error
         # a stream in memory has no descriptor
         with suppress(OSError, ValueError):
             _redirect(self._stream.fileno())
 
 
 @contextmanager
-def until_lost() -> Iterator[None]:
-    """stdout and stderr as streams that may be lost; what stdout cannot show is an escape."""
+def until_lost() -> Iterator[UntilLost]:
+    """stdout and stderr as streams that may be lost; what stdout cannot show is an escape.
+
+    Gives stdout, of which `UntilLost.lost` says afterwards whether it has shown everything.
+    """
     before = sys.stdout, sys.stderr
     out, err = (stream or _nowhere(number) for number, stream in ((1, before[0]), (2, before[1])))
     # other handlers, PYTHONIOENCODING's say, lose nothing either; stderr is so from the start
     if isinstance(out, io.TextIOWrapper) and out.errors in ("strict", "surrogateescape"):
         out.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = UntilLost(out), UntilLost(err)  # type: ignore[assignment]
+    shown = UntilLost(out)
+    sys.stdout, sys.stderr = shown, UntilLost(err)  # type: ignore[assignment]
     try:
-        yield
+        yield shown
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

@@ -30,6 +30,7 @@ from unet2015.runtime.atomic import own_folder
 from unet2015.runtime.lock import held
 from unet2015.runtime.numerics import numerics, resolve_device
 from unet2015.runtime.record import peak_memory_gib, provenance, read_records, write_record
+from unet2015.runtime.streams import until_lost
 from unet2015.studies.ablation_data import SETS, Data, Network
 from unet2015.training.checkpoint import CURRENT, PREVIOUS
 from unet2015.training.engine import Engine
@@ -142,7 +143,10 @@ def run_job(job: Job, data: Data) -> str:
     else is at work is waited for. Raises TrainingStopped, and leaves no record, if a signal asked
     to stop: the same run continues later.
     """
-    with held(own_folder(_folder(job, data, job.trained)), wait=True):
+    folder = _folder(job, data, job.trained)
+    own_folder(folder.parent)
+    own_folder(folder).mkdir(parents=True, exist_ok=True)
+    with held(folder, wait=True):
         # somebody else may have done it
         found = find_record(job, data)
         return str(found["outcome"]) if found is not None else _run(job, data)
@@ -359,12 +363,13 @@ def _run_on(client: Any, jobs: Sequence[Job], load: Loader, *, local: bool) -> d
 
 def run_in_worker(job: Job, load: Loader, threads: int) -> str:
     """`run_job` in a Dask worker: with `threads` threads (0: as they are), one GPU of its own."""
-    if threads:
-        torch.set_num_threads(job.engine.threads or threads)
+    if number := job.engine.threads or threads:
+        torch.set_num_threads(number)
     if threads and resolve_device(job.engine.device) == "cuda":
         from distributed.worker import get_worker
 
         with suppress(ValueError, TypeError):  # a worker that somebody else named
             number = int(get_worker().name) % torch.cuda.device_count()
             job = replace(job, engine=replace(job.engine, device=f"cuda:{number}"))
-    return run_job(job, load())
+    with until_lost():
+        return run_job(job, load())

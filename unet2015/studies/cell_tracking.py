@@ -261,7 +261,8 @@ def write_masks(
     place = folder / cells.tag / f"{sequence}_RES"
     own_folder(place.parent)
     targets = mask_files(data.sequences[sequence].frame_files, own_folder(place))
-    left = {t: path for t, path in targets.items() if not path.exists()}
+    there = {path for path in targets.values() if path.is_file() and not path.is_symlink()}
+    left = {t: path for t, path in targets.items() if path not in there}
     if not left:
         return place
     checkpoint = load_checkpoint(folder / WEIGHTS)

@@ -33,6 +33,10 @@ PICTURES = ("overlap_tile.png", "panel.png", "learning_curve.png")
 CITATION = "ISBI 2012 EM stack: Cardona et al. 2010, doi:10.1371/journal.pbio.1000502"
 
 
+Scored = dict[str, dict[str, Any]]
+"""What a record says of a prediction: each metric's value, threshold, …"""
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """A network trained on some slices, and what it predicts for others."""
@@ -200,6 +204,14 @@ def draw(stack: EMStack, part: Part) -> None:
     figures.learning_curve(part.folder / HISTORY, learning_curve)
 
 
+def pooled(stack: EMStack, parts: Sequence[Part]) -> tuple[list[int], ChallengeScores, Scored]:
+    """The held-out slices of all parts, and their scores together, as such and for a record."""
+    slices = [k for part in parts for k in part.predicted or ()]
+    truth, probability = stack.train_labels[slices], np.concatenate([p.probability for p in parts])
+    found = challenge_scores(truth, probability)
+    return slices, found, for_record(found, truth, probability)
+
+
 def test_scores(stack: EMStack, part: Part) -> dict[str, Any]:
     """The scores of the predicted test volume, or why there are none."""
     if stack.test_labels is None:
@@ -208,9 +220,7 @@ def test_scores(stack: EMStack, part: Part) -> dict[str, Any]:
     return {"scores": for_record(challenge_scores(truth, probability), truth, probability)}
 
 
-def for_record(
-    scores: ChallengeScores, truth: np.ndarray, probability: np.ndarray
-) -> dict[str, dict[str, Any]]:
+def for_record(scores: ChallengeScores, truth: np.ndarray, probability: np.ndarray) -> Scored:
     """What a record says of a prediction: the challenge's scores, and NVIDIA's DICE beside them."""
     return scores.as_dict() | {"dice_of_classes": {"value": dice_of_classes(truth, probability)}}
 
@@ -220,7 +230,7 @@ def publish(folder: Path, results: Path, preset: str, stack: EMStack) -> None:
     if stack.name != "isbi2012":
         return
     target = writable_folder(results / "figures", "--results")
-    for picture in filter(Path.exists, (folder / name for name in PICTURES)):
+    for picture in filter(Path.is_file, (folder / name for name in PICTURES)):
         write_bytes(target / f"em_challenge_{preset}_{picture.name}", picture.read_bytes())
 
 

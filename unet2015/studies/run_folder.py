@@ -170,15 +170,17 @@ def _kept(
     path = folder / PROBABILITY
     try:
         found = json.loads(read_text(folder / ABOUT))
-        seconds, sha256 = float(found.pop("seconds")), found.pop("sha256")
-        if found != about:
+        # None: of an earlier version, which did not say what it had written
+        seconds, sha256 = float(found.pop("seconds")), found.pop("sha256", None)
+        if found != about or not path.is_file():
             return None
         if _sha256(path) == sha256:
             probability = read_stack(path)
             return (probability, seconds) if probability.shape == shape else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    print(f"warning: {path}: was changed since it was predicted; predicting again", file=sys.stderr)
+    why = "was changed since it was predicted" if sha256 else "is of an earlier version"
+    print(f"warning: {path}: {why}; predicting again", file=sys.stderr)
     return None
 
 

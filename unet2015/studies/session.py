@@ -88,9 +88,14 @@ def _record(records: Path, mark: Path) -> Path | None:
         name = read_text(mark)
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError):
+        name = ""
     stamped = re.escape(mark.parent.name) + r"_\d{8}T\d{6}Z(_\d+)?\.json"
     if re.fullmatch(stamped, name) and (records / name).is_file():
         read_record(records / name)
         return records / name
-    print(f"warning: {mark}: names no record of this run in {records}", file=sys.stderr)
+    print(
+        f"warning: {mark}: names no record of this run in {records}; it is recorded again",
+        file=sys.stderr,
+    )
     return None

@@ -6,6 +6,7 @@ load) whose metadata holds the configuration, the history and a SHA-256 over all
 
 import hashlib
 import json
+import math
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,7 +95,8 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], *, assign: bool
         given = tuple(tensors[name].shape)
         if given != tuple(tensor.shape):
             raise ValueError(_misfit(f"{name} is {given}, the network has {tuple(tensor.shape)}"))
-    network.load_state_dict(tensors, assign=assign)
+    same_types = {name: tensors[name].to(tensor.dtype) for name, tensor in expected.items()}
+    network.load_state_dict(same_types, assign=assign)
 
 
 def _misfit(detail: str) -> str:
@@ -158,19 +160,18 @@ def save_final(folder: Path, final: Checkpoint) -> None:
     save_checkpoint(folder / WEIGHTS, replace(final, seconds=0.0))
 
 
-def load_final(folder: Path) -> Checkpoint:
-    """What `save_final` wrote; DamagedCheckpoint if a part of it is damaged or missing."""
+def load_final(folder: Path) -> tuple[Checkpoint, str | None]:
+    """What `save_final` wrote; a message instead of the seconds where these are lost, then 0."""
     final = load_checkpoint(folder / WEIGHTS)
     if final.seconds:  # of an earlier version
-        return final
+        return final, None
     try:
-        seconds = float(json.loads(read_text(folder / TIME))["seconds"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DamagedCheckpoint(
-            f"{folder / TIME}: damaged or missing, so that nothing says how long the training took"
-            f"; {_REMEDY}"
-        ) from error
-    return replace(final, seconds=seconds)
+        seconds = json.loads(read_text(folder / TIME))["seconds"]
+        if type(seconds) in (int, float) and 0 <= seconds < math.inf:
+            return replace(final, seconds=float(seconds)), None
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    return final, f"{folder / TIME}: damaged or missing, which said how long the training took"
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -10,6 +10,9 @@ from unet2015.training.batches import check_workers
 from unet2015.training.cuda_step import GRAPHS, Compile, check_compile
 from unet2015.training.tile_place import AugmentOn
 
+MOST_THREADS = 1024
+"""More than any machine's cores (our choice)."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -52,8 +55,8 @@ class Engine:
         if self.deterministic:
             prepare_deterministic()
         if self.threads is not None:
-            if self.threads < 1:
-                raise ValueError(f"--threads {self.threads}: must be ≥ 1")
+            if not 1 <= self.threads <= MOST_THREADS:
+                raise ValueError(f"--threads {self.threads}: must be 1 … {MOST_THREADS}")
             torch.set_num_threads(self.threads)
         check_workers(self.workers, "--workers")
         if not self.checkpoint_every_s >= 0:

@@ -102,7 +102,7 @@ def train(
     Raises ValueError if `output` holds a run of another configuration, seed, data set, number of
     processes or place of augmentation, or if somebody else is at work there (`lock.held`), and for
     options that the device does not allow;
-    TrainingStopped at a non-finite loss or gradient, when SIGINT or SIGTERM asks to stop, or when
+    TrainingStopped at a non-finite loss or gradient, when a signal asks to stop (`ASKING`), or when
     another process has ended; OSError where the disk refuses. Messages name the command that
     continues.
     """

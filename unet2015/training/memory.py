@@ -4,6 +4,7 @@ import numpy as np
 
 from unet2015.augmentation.tile import COEFFICIENT_BYTES
 from unet2015.config import ExperimentConfig, ModelConfig
+from unet2015.runtime.memory import gib
 
 BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2}
 INDEX_BYTES = 8
@@ -20,9 +21,9 @@ def memory_statement(config: ExperimentConfig, stack: np.ndarray) -> str:
     samples = stack.nbytes + SAMPLE_BYTES * values + min(4 * values, COEFFICIENT_BYTES)
     step = step_memory_bytes(config)
     return (
-        f"about {_gib(step + samples)} of memory beside Python and PyTorch: {_gib(step)} for a "
+        f"about {gib(step + samples)} of memory beside Python and PyTorch: {gib(step)} for a "
         "step (a smaller --training.input-tile-px or --training.batch-size takes less; on a GPU "
-        f"it is the GPU's), {_gib(samples)} for images, labels and weights"
+        f"it is the GPU's), {gib(samples)} for images, labels and weights"
     )
 
 
@@ -95,7 +96,3 @@ def parameter_count(model: ModelConfig) -> int:
     for channels in reversed(inner[:-1]):
         count += (8 + 18 + 9) * channels**2  # up, joined, inner
     return count + inner[0] * model.classes
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2g} GiB"

@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from unet2015.runtime.atomic import own_folder
 from unet2015.training.history import COLUMNS, Row, dead_start_warning
 
 
@@ -46,4 +47,4 @@ def tensorboard_writer(folder: Path) -> Any:
         raise ValueError(
             "--tensorboard needs the package tensorboard: pip install tensorboard"
         ) from error
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(own_folder(folder / "tensorboard")))

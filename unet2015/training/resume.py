@@ -72,10 +72,17 @@ def _look(folder: Path) -> tuple[Checkpoint | None, bool, list[str]]:
     """The final weights, else the newest resume state; a message for each damaged file."""
     refused = []
     if (folder / WEIGHTS).exists():
+        resumable = (folder / CURRENT).exists() or (folder / PREVIOUS).exists()
         try:
-            return load_final(folder), True, []
+            final, lost = load_final(folder)
+            if lost is None:
+                return final, True, []
+            if not resumable:
+                print(f"warning: {lost}; 0 s are recorded", file=sys.stderr)
+                return final, True, []
+            refused.append(lost)
         except DamagedCheckpoint as error:
-            if not (folder / CURRENT).exists() and not (folder / PREVIOUS).exists():
+            if not resumable:
                 raise
             refused.append(str(error))
     found, damaged = newest_checkpoint(folder)
