@@ -77,7 +77,7 @@ def ablation_record(
             "accelerators": [],
             "torch_threads": 2,
         },
-        "versions": {},
+        "versions": {"python": "3.11", "torch": "2.13", "numpy": "2.4"},
         "wall_time_s": 120.0,
         "schema": 1,
     }

@@ -346,7 +346,7 @@ def test_the_time_of_weights_may_be_lost(tmp_path, damage):
 
 
 def test_final_weights_of_an_earlier_version_hold_their_time(tmp_path):
-    tensors = {f"model/{name}": tensor for name, tensor in EXAMPLE.model.items()}
+    tensors = {f"model/{name}": tensor.contiguous() for name, tensor in EXAMPLE.model.items()}
     names = ("seed", "step", "history", "pending", "seconds", "data")
     about = {name: getattr(EXAMPLE, name) for name in names}
     about |= {"format": checkpoint.FORMAT, "config": as_dict(EXAMPLE.config)}

@@ -24,7 +24,7 @@ from tests.tiny import blob_tiles, contents, quietly, same_weights, settings
 from unet2015.augmentation.tile import TrainingTile
 from unet2015.cli.run import run_command
 from unet2015.runtime import distributed
-from unet2015.training.checkpoint import CURRENT, PREVIOUS, WEIGHTS, load_checkpoint
+from unet2015.training.checkpoint import CURRENT, PREVIOUS, TIME, WEIGHTS, load_checkpoint
 from unet2015.training.history import HISTORY
 from unet2015.training.loop import SETTINGS, TrainingStopped
 
@@ -186,7 +186,8 @@ def test_they_see_the_samples_of_a_step_each_once(said):
 
 
 def test_one_of_them_writes(job):
-    assert sorted(contents(job / "whole")) == [PREVIOUS, CURRENT, SETTINGS, HISTORY, WEIGHTS]
+    files = [PREVIOUS, CURRENT, SETTINGS, HISTORY, TIME, WEIGHTS]
+    assert sorted(contents(job / "whole")) == files
 
 
 def test_a_signal_to_one_stops_all_in_the_same_step_and_the_run_goes_on(job, said):

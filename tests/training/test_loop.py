@@ -17,7 +17,7 @@ from unet2015.config import TrainingConfig
 from unet2015.model import UNet
 from unet2015.training import loop as training
 from unet2015.training.batches import collate
-from unet2015.training.checkpoint import CURRENT, PREVIOUS, WEIGHTS, load_checkpoint
+from unet2015.training.checkpoint import CURRENT, PREVIOUS, TIME, WEIGHTS, load_checkpoint
 from unet2015.training.history import HISTORY
 from unet2015.training.loop import Run, TrainingStopped, train_step
 from unet2015.training.optimization import learning_rate, make_optimizer
@@ -140,7 +140,8 @@ def test_history_holds_the_means_of_the_steps(tmp_path, monkeypatch, rows_of_thr
 def test_a_finished_run_is_returned_without_training(tmp_path):
     config = settings()
     final = quietly(config, blob_tiles(config), tmp_path, data={"slices": (0, 1)})
-    assert sorted(contents(tmp_path)) == [PREVIOUS, CURRENT, training.SETTINGS, HISTORY, WEIGHTS]
+    files = [PREVIOUS, CURRENT, training.SETTINGS, HISTORY, TIME, WEIGHTS]
+    assert sorted(contents(tmp_path)) == files
     assert (final.step, final.optimizer) == (8, {})
     assert final.seconds > 0
     before = contents(tmp_path)

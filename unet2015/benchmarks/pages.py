@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
@@ -12,7 +12,7 @@ from unet2015.reports import pages
 from unet2015.reports.records import inert
 from unet2015.runtime.atomic import read_text
 from unet2015.runtime.lock import held
-from unet2015.runtime.record_schema import Hardware, Hash, Versions, Word
+from unet2015.runtime.record_schema import Hardware, Hash, Versions
 
 PARTS = ("train", "predict", "augment", "weight-map", "metrics")
 OF_THE_CPU = PARTS[2:]
@@ -25,7 +25,7 @@ class _Benchmark(TypedDict):
 
     experiment: Literal["benchmark"]
     part: Literal["train", "predict", "augment", "weight-map", "metrics"]
-    device: Word
+    device: Annotated[str, msgspec.Meta(pattern=r"^(cpu|cuda(:\d+)?)$")]
     rows: list[Timed]
     notes: list[str]
     command: str

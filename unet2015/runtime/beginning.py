@@ -6,6 +6,7 @@ In the project's own commands only; a program that imports the package is left a
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -13,8 +14,12 @@ _OF_COMMANDS = (_PACKAGE, _PACKAGE.parent / "reproduce")
 
 
 def _end_at_once(number: int, _frame: object) -> None:
-    print(f"stopped by {signal.Signals(number).name} before anything was begun", file=sys.stderr)
-    raise SystemExit(128 + number)
+    # nothing is open yet; an exception would be swallowed where PyTorch's C code imports NumPy
+    with suppress(OSError):
+        os.write(
+            2, f"stopped by {signal.Signals(number).name} before anything was begun\n".encode()
+        )
+    os._exit(128 + number)
 
 
 def _is_command() -> bool:

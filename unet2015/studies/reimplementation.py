@@ -143,7 +143,7 @@ def shortened(arm: Arm, share: float) -> Arm:
     if share == 1:
         return arm
     epochs, warmup = (round(number * share, 4) for number in (arm.epochs, arm.warmup_epochs))
-    remark = f"`{arm.name}`: {epochs:g} of {arm.epochs:g} epochs, which fitted into --minutes"
+    remark = f"{arm.name}: {epochs:g} of {arm.epochs:g} epochs, which fitted into --minutes"
     return replace(arm, epochs=epochs, warmup_epochs=warmup, remarks=(*arm.remarks, remark))
 
 

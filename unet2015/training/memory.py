@@ -33,12 +33,6 @@ def step_memory_bytes(config: ExperimentConfig) -> int:
     All feature maps of the batch are kept for the way back, and at its widest place three more are
     gradients and what a convolution works in; of each parameter its gradient and what the optimiser
     keeps.
-
-    Peak memory of a process in three steps above what it had after one of a tiny network (one
-    thread of a CPU, Linux) / stated, in MiB, of width, tile, precision, optimiser: 8 380 float32
-    sgd 60 / 52; 16 380 float32 adam 116 / 120, bfloat16 adam 92 / 82, two tiles float32 sgd
-    206 / 203, batch normalisation float32 sgd 160 / 154; 16 572 float32 sgd 263 / 260, bfloat16
-    adam 174 / 161; 32 380 float32 sgd 268 / 268.
     """
     model, training = config.model, config.training
     values, indices, widest = feature_values(model, training.input_tile_px)
