@@ -20,6 +20,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
+_MOST_CHANNELS = _MOST_SIDE = 2**16
+"""Beyond what any machine holds (our choice)."""
+_MOST_INTEGER, _MOST_FLOAT = 2**31 - 1, 3.4e38
+"""What 32 bits hold, in which networks, tiles and steps are counted and computed."""
 _MOST_PX = 1e4
 """A distance beyond that of any two pixels that matter to each other (our choice)."""
 
@@ -60,9 +64,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _require(self.in_channels >= 1, "in_channels", self.in_channels, "an integer ≥ 1")
-        _require(self.classes >= 1, "classes", self.classes, "≥ 1 (2: softmax, 1: logistic)")
-        _require(self.width >= 1, "width", self.width, "an integer ≥ 1")
+        for name in ("in_channels", "classes", "width"):
+            _require_between(1, name, getattr(self, name), _MOST_CHANNELS)
         _require(1 <= self.depth <= 7, "depth", self.depth, "1 … 7")
         _require(0 < self.image_scale <= 1, "image_scale", self.image_scale, "0 < scale ≤ 1")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 ≤ dropout < 1")
@@ -181,8 +184,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _require(self.input_tile_px >= 1, "input_tile_px", self.input_tile_px, "≥ 1")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "≥ 1")
+        _require_between(1, "input_tile_px", self.input_tile_px, _MOST_SIDE)
+        _require_between(1, "batch_size", self.batch_size, _MOST_SIDE)
         _require(self.steps >= 1, "steps", self.steps, "≥ 1")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 ≤ momentum < 1")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
@@ -344,6 +347,13 @@ def _check_types(settings: Any) -> None:
         right = isinstance(value, kinds) and (type(value) is not bool or bool in kinds)
         right = right and not (isinstance(value, float) and not math.isfinite(value))
         _require(right, name, value, " or ".join(_RULES[kind] for kind in kinds))
+        most = _MOST_INTEGER if isinstance(value, int) else _MOST_FLOAT
+        if isinstance(value, int | float):
+            _require(abs(value) <= most, name, value, f"at most {most} in size")
+
+
+def _require_between(least: int, name: str, value: int, most: int) -> None:
+    _require(least <= value <= most, name, value, f"{least} … {most}")
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

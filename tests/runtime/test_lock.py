@@ -1,5 +1,6 @@
 """Two processes never work in one folder at a time, and a dead one holds nothing."""
 
+import json
 import os
 import re
 import signal
@@ -45,8 +46,14 @@ def test_the_second_is_told_who_is_there_and_since_when(tmp_path):
             raise AssertionError("two of them")
         told = rf"{folder}: process {running.pid} on \S+ \(since 20\d\d-.* UTC: python -c"
         assert re.match(told, str(caught.value))
-        (folder / HOLDER).write_text("[")  # as it may be when it is only just being written
-        with pytest.raises(ValueError, match="another process is at work there"), held(folder):
+        # as it may be when it is only just being written, or made up
+        for text in ("[", "[" * 100_000, "[1]"):
+            (folder / HOLDER).write_text(text)
+            with pytest.raises(ValueError, match="another process is at work there"), held(folder):
+                raise AssertionError("two of them")
+        made_up = {"process": "1\n\x1b[2J", "host": "é", "since": "", "command": ""}
+        (folder / HOLDER).write_text(json.dumps(made_up))
+        with pytest.raises(ValueError, match=r"process 1\?\?\[2J on \?"), held(folder):
             raise AssertionError("two of them")
         running.communicate(b"\n")
     with held(folder):

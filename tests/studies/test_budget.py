@@ -116,7 +116,7 @@ def test_nothing_is_kept_of_a_plan_that_does_not_fit(tmp_path):
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, math.inf, math.nan])
 def test_a_budget_is_a_number_of_minutes(minutes):
-    with pytest.raises(ValueError, match=r"--minutes .*: must be a number > 0, 10 say"):
+    with pytest.raises(ValueError, match=r"--minutes .*: must be > 0, ≤ 525600; 10, say"):
         Budget(minutes).check()
 
 

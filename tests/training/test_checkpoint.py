@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,8 @@ def trained(optimizer: str = "adam", steps: int = 2) -> Run:
     for tile in blob_tiles(config, steps):
         train_step(run, collate([tile]))
         run.step += 1
-    run.history = [{"step": 1, "loss": 1 / 3, "accuracy": 0.5}]
+    row = {"loss": 1 / 3, "learning_rate": 0.01, "cell_fraction": 0.2, "accuracy": 0.5}
+    run.history = [{"step": 1, **row}]
     run.pending = [[0.1 + 0.2, 0.5, 0.25]]
     run.seconds = 1.25
     return run
@@ -259,7 +261,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path):
         ("5", "not a checkpoint of this project"),
         ("{}", "not a checkpoint of this project"),
         ('{"format": "another"}', "format 'another', expected"),
-        ('{"format": "unet2015 checkpoint 1", "config": {}, "seed": 0}', "says nothing of step"),
+        ('{"format": "unet2015 checkpoint 1", "config": {}, "seed": 0}', "required field `step`"),
     ],
 )
 def test_neither_safetensors_nor_a_checksum_alone_make_a_checkpoint(tmp_path, about, words):
@@ -271,6 +273,53 @@ def test_neither_safetensors_nor_a_checksum_alone_make_a_checkpoint(tmp_path, ab
     safetensors.torch.save_file(tensors, path, {"about": about, "sha256": checksum})
     with pytest.raises(DamagedCheckpoint, match=f"theirs.*{words}"):
         load_checkpoint(path)
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize("field", ["config", *checkpoint._ABOUT, "code"])
+@pytest.mark.parametrize("value", ["null", '"a"', "[1]", "-1", "1e999", "1" + 400 * "0", NESTED])
+def test_a_field_of_another_shape_is_refused_though_the_checksum_is_right(tmp_path, field, value):
+    save_checkpoint(tmp_path / "made.safetensors", EXAMPLE)
+    with safetensors.safe_open(tmp_path / "made.safetensors", framework="pt") as file:
+        about = json.loads(file.metadata()["about"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del about["sha256"]
+    text = json.dumps(about | {field: "here"}).replace('"here"', value)
+    metadata = {"about": text, "sha256": checkpoint._digest(text, tensors)}
+    safetensors.torch.save_file(tensors, tmp_path / "made.safetensors", metadata)
+    with pytest.raises(DamagedCheckpoint, match=r"made\.safetensors: .*of this project"):
+        load_checkpoint(tmp_path / "made.safetensors")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"gray_scale": None},
+        {"gray_scale": {"low": 0, "high": 255, "dtype": "nonsense"}},
+        {"gray_quantiles": {}},
+        {"gray_quantiles": [1]},
+    ],
+)
+def test_gray_values_of_another_shape_are_refused(tmp_path, data):
+    save_checkpoint(tmp_path / WEIGHTS, replace(EXAMPLE, data=data))
+    with pytest.raises(DamagedCheckpoint, match=rf"{WEIGHTS}: .*\$\.data\.{next(iter(data))}"):
+        load_checkpoint(tmp_path / WEIGHTS)
+
+
+def test_weights_that_are_no_numbers_make_no_network():
+    model = {name: torch.full_like(t, math.nan) for name, t in EXAMPLE.model.items()}
+    with pytest.raises(ValueError, match="has values that are not finite"):
+        replace(EXAMPLE, model=model).network()
+
+
+@pytest.mark.parametrize("name", ["foo|momentum_buffer", "nokey"])
+def test_an_optimiser_s_state_of_no_parameter_is_refused(name):
+    network = EXAMPLE.network()
+    optimizer = torch.optim.SGD(network.parameters(), momentum=0.9)
+    with pytest.raises(ValueError, match="no such parameter"):
+        load_optimizer(network, optimizer, {name: torch.ones(2)})
 
 
 @pytest.mark.parametrize(
@@ -306,7 +355,7 @@ def test_settings_of_another_version_are_named_with_the_file(tmp_path, monkeypat
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("made_up", [{"width": 200_000}, {"depth": 2}, {"width": 3}])
+@pytest.mark.parametrize("made_up", [{"width": 2**16}, {"depth": 2}, {"width": 3}])
 def test_a_made_up_size_is_refused_before_memory_is_taken_for_it(made_up):
     config = replace(EXAMPLE.config, model=replace(EXAMPLE.config.model, **made_up))
     with pytest.raises(ValueError, match="weights of another architecture"):

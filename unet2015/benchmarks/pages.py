@@ -10,8 +10,8 @@ from unet2015.benchmarks.cuda import WORKS
 from unet2015.benchmarks.timing import Timed, as_markdown, in_words
 from unet2015.reports import pages
 from unet2015.reports.records import inert
-from unet2015.runtime.atomic import read_text
 from unet2015.runtime.lock import held
+from unet2015.runtime.read_back import read_text
 from unet2015.runtime.record_schema import Hardware, Hash, Versions
 
 PARTS = ("train", "predict", "augment", "weight-map", "metrics")

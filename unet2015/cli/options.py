@@ -20,7 +20,7 @@ from cyclopts import App, Argument, CycloptsError, Group, Parameter
 from cyclopts.config import Toml
 from docstring_parser import parse_from_object
 
-from unet2015.runtime.atomic import read_text
+from unet2015.runtime.read_back import read_text
 
 FLAT = Parameter(name="*")
 """Marks a field that is a dataclass itself, whose options have no prefix."""

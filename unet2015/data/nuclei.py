@@ -24,7 +24,7 @@ from unet2015.data.pairs import (
     named_files,
     pair_files,
 )
-from unet2015.runtime.atomic import read_text
+from unet2015.runtime.read_back import read_text
 
 NAME = "dsb2018"
 FOLDER = "stage1_train"

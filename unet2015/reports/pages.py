@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from unet2015.reports.words import commit_in_words, spans
-from unet2015.runtime.atomic import read_text, write_text
+from unet2015.runtime.atomic import write_text
+from unet2015.runtime.read_back import read_text
 from unet2015.runtime.record import REPOSITORY
 
 TEMPLATES = REPOSITORY / "results" / "templates"

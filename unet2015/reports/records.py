@@ -35,15 +35,20 @@ def inert(value: Any) -> Any:
 
     >>> inert({"command": "python `x`", "notes": ["a\\n<!-- /results -->", 1.5]})
     {'command': 'python &#96;x&#96;', 'notes': ['a &lt;!-- /results -->', 1.5]}
+    >>> inert("__so__ a_b www.x.y")
+    '&#95;&#95;so&#95;&#95; a_b www&#46;x.y'
     """
     if isinstance(value, str):
-        return re.sub(r"\s", " ", value).replace("://", "&#58;//").translate(_ENTITIES)
+        line = re.sub(r"\s", " ", value).translate(_ENTITIES)
+        return _IN_SOME_PLACES.sub(lambda found: f"&#{ord(found[0])};", line)
     if isinstance(value, Mapping):
         return {inert(key): inert(each) for key, each in value.items()}
     return [inert(each) for each in value] if isinstance(value, list) else value
 
 
-_ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in "`[|*~$#"} | {ord("<"): "&lt;"}
+_IN_SOME_PLACES = re.compile(r"(?i):(?=//)|(?<=\bwww)\.|(?<![^\W_])_|_(?![^\W_])")
+"""Of addresses, and of what is emphasised; a _ within a word is none."""
+_ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in "`[|*~$#@"} | {ord("<"): "&lt;"}
 
 
 def tidy(records: Sequence[Record]) -> pd.DataFrame:

@@ -54,6 +54,12 @@ def write_atomically(path: str | Path, *, new: bool = False) -> Iterator[BinaryI
             temporary.unlink()
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what killed writes have left in a folder in which nobody else is writing."""
+    for part in folder.glob(f".{'[0-9a-f]' * 32}.part"):
+        part.unlink(missing_ok=True)
+
+
 def place_of(path: str | Path) -> Path:
     """Where a file of that name lies: links to its folder are followed, the name itself is not."""
     path = Path(path)
@@ -77,13 +83,6 @@ def _put_new(temporary: Path, target: Path) -> None:
             temporary.replace(target)
     except FileExistsError as error:
         raise NameTaken(f"{target}: there is a file of that name already") from error
-
-
-def read_text(path: str | Path) -> str:
-    """The text of a file, UTF-8; a pipe or a device, which may keep us waiting, is OSError."""
-    if _special(Path(path)):
-        raise OSError(f"{path}: is no regular file (a pipe, a device); give the path of a file")
-    return Path(path).read_text(encoding="utf-8")
 
 
 def write_bytes(path: str | Path, content: bytes | bytearray | memoryview) -> None:

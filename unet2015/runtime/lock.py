@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from unet2015.runtime.atomic import read_text, write_text
+from unet2015.runtime.atomic import remove_parts, write_text
+from unet2015.runtime.read_back import from_json, read_text
 from unet2015.runtime.record import command_line
 
 LOCK, HOLDER = ".lock", ".lock-holder.json"
@@ -23,9 +25,9 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """`folder` for this process alone; from within, it can be held again.
 
     The system lets go of it when the process ends, however that ends, so that nothing has to be
-    removed by hand. wait: until nobody else has it, with a line that says who has; the folder must
-    be there (FileNotFoundError). Otherwise it is made, and ValueError says who has it. OSError for
-    a file system that locks nothing.
+    removed by hand; half-written files of a killed one are removed here. wait: until nobody else
+    has it, with a line that says who has; the folder must be there (FileNotFoundError). Otherwise
+    it is made, and ValueError says who has it. OSError for a file system that locks nothing.
     """
     if wait and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give another one")
@@ -45,6 +47,7 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
     outermost = lock.lock_counter == 1
     try:
         if outermost:
+            remove_parts(folder)
             about = {"process": os.getpid(), "host": socket.gethostname()}
             about |= {"since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
             write_text(folder / HOLDER, json.dumps(about | {"command": command_line()}) + "\n")
@@ -57,7 +60,9 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 def _holder(folder: Path) -> str:
     try:
-        found = json.loads(read_text(folder / HOLDER))
+        found = from_json(read_text(folder / HOLDER))
+        found = {k: re.sub(r"[^ -~]", "?", str(v)) for k, v in found.items()}
         return "process {process} on {host} (since {since}: {command})".format(**found)
-    except (OSError, ValueError, KeyError, TypeError):  # it has only just begun, or it has ended
+    # it has only just begun, or it has ended
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "another process"

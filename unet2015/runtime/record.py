@@ -21,8 +21,9 @@ from typing import Any
 import msgspec
 
 from unet2015.config import ExperimentConfig, as_dict, config_hash
-from unet2015.runtime.atomic import NameTaken, read_text, write_text
+from unet2015.runtime.atomic import NameTaken, write_text
 from unet2015.runtime.memory import GIB, memory_bytes
+from unet2015.runtime.read_back import from_json, read_text
 from unet2015.runtime.record_schema import EXPERIMENTS, Record
 
 SCHEMA = 1
@@ -304,9 +305,8 @@ def read_record(path: Path) -> dict[str, Any]:
     """The record of a file; ValueError as `read_records`."""
     remedy = "move it elsewhere or restore it (git checkout)"
     try:
-        text = read_text(path)
-        record = json.loads(text, parse_constant=_number, parse_float=_number)
-    except (ValueError, RecursionError) as error:
+        record = from_json(read_text(path), _number)
+    except ValueError as error:
         raise ValueError(f"{path}: not a record, damaged JSON ({error}); {remedy}") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"{path}: not a record, the field schema must be {SCHEMA}; {remedy}")

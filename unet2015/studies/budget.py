@@ -24,8 +24,9 @@ from unet2015.inference.prediction import predict_image
 from unet2015.model import CELL, UNet
 from unet2015.reports.words import duration, plan_in_words
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import read_text, write_text
+from unet2015.runtime.atomic import write_text
 from unet2015.runtime.numerics import numerics
+from unet2015.runtime.read_back import from_json, read_text
 from unet2015.training.batches import TileSource
 from unet2015.training.cuda_step import COMPILED
 from unet2015.training.estimate import seconds_per_step
@@ -39,6 +40,8 @@ FINISH_S = 6.0
 """Seconds kept back for each training: its files written and read back, its pictures drawn (our
 choice; on two CPU cores the full-size network's files took 2.8 s, the EM pictures 2.5 s)."""
 
+YEAR = 365 * 24 * 60
+"""Minutes that no training takes."""
 LEAST_SHARE = 0.01
 """Share of its steps that a training must have where there are several lengths (our choice)."""
 
@@ -66,8 +69,8 @@ class Budget:
         """Refuse, with ValueError, what no plan can be made for, before anything is read."""
         if self.minutes is None:
             return
-        if not (math.isfinite(self.minutes) and self.minutes > 0):
-            raise ValueError(f"--minutes {self.minutes:g}: must be a number > 0, 10 say")
+        if not 0 < self.minutes <= YEAR:
+            raise ValueError(f"--minutes {self.minutes:g}: must be > 0, ≤ {YEAR}; 10, say")
         if distributed.count() > 1:
             raise ValueError(
                 f"--minutes {self.minutes:g}: a plan is made for one process, and torchrun started "
@@ -288,7 +291,7 @@ def _kept_or_made(
         write_text(file, json.dumps({"runs": about, "plan": plan}, indent=1) + "\n")
         return plan
     try:
-        plan = json.loads(read_text(file))["plan"]
+        plan = from_json(read_text(file))["plan"]
         if plan.keys() >= {"minutes", "trainings", "seconds_beside", "planned_on"} and (
             plan.keys() & {"steps", "share"}
         ):

@@ -25,8 +25,9 @@ from unet2015.inference.prediction import predict_stack
 from unet2015.loss import Loss
 from unet2015.model import UNet
 from unet2015.reports.words import duration
-from unet2015.runtime.atomic import own_folder, place_of, read_text, write_text
+from unet2015.runtime.atomic import own_folder, place_of, write_text
 from unet2015.runtime.numerics import numerics
+from unet2015.runtime.read_back import from_json, read_text
 from unet2015.training.batches import TileSource
 from unet2015.training.checkpoint import TIME, Checkpoint
 from unet2015.training.cuda_step import Compile
@@ -169,7 +170,7 @@ def _kept(
     """
     path = folder / PROBABILITY
     try:
-        found = json.loads(read_text(folder / ABOUT))
+        found = from_json(read_text(folder / ABOUT))
         # None: of an earlier version, which did not say what it had written
         seconds, sha256 = float(found.pop("seconds")), found.pop("sha256", None)
         if found != about or not path.is_file():

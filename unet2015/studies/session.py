@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from unet2015.config import ExperimentConfig
 from unet2015.runtime import distributed
-from unet2015.runtime.atomic import read_text, write_text
+from unet2015.runtime.atomic import write_text
+from unet2015.runtime.read_back import read_text
 from unet2015.runtime.record import (
     code_version,
     command_line,

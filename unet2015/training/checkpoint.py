@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
@@ -20,7 +21,9 @@ from torch.optim import Optimizer
 
 from unet2015.config import ExperimentConfig, as_dict, from_dict
 from unet2015.model import UNet
-from unet2015.runtime.atomic import read_text, write_bytes, write_text
+from unet2015.runtime.atomic import write_bytes, write_text
+from unet2015.runtime.read_back import from_json, read_text
+from unet2015.training.checkpoint_schema import About
 
 FORMAT = "unet2015 checkpoint 1"
 CURRENT, PREVIOUS, NEXT, BEFORE_FALL, WEIGHTS, TIME = (
@@ -73,6 +76,9 @@ class Checkpoint:
         with torch.device("meta"):  # a size that was made up takes no memory before it is refused
             network = UNet(self.config.model)
         load_weights(network, self.model, assign=True)
+        for name, tensor in network.state_dict().items():
+            if not tensor.isfinite().all():
+                raise ValueError(_misfit(f"{name} has values that are not finite"))
         return network.eval()
 
 
@@ -114,11 +120,17 @@ def optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Ten
 
 
 def load_optimizer(network: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put `optimizer_tensors`' output back, in each parameter's memory format."""
+    """Put `optimizer_tensors`' output back, in each parameter's memory format.
+
+    Raises ValueError for what belongs to no parameter of the network.
+    """
     parameters = dict(network.named_parameters())
     for full_name, value in tensors.items():
         name, _, key = full_name.rpartition("|")
-        parameter = parameters[name]
+        parameter = parameters.get(name)
+        if parameter is None or value.shape not in (parameter.shape, ()):
+            given = f"the optimiser's {key!r} of {name!r} is {tuple(value.shape)}"
+            raise ValueError(_misfit(f"{given}, the network has no such parameter"))
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter).copy_(value)  # keeps channels-last strides
         elif optimizer.defaults.get("fused"):
@@ -166,7 +178,7 @@ def load_final(folder: Path) -> tuple[Checkpoint, str | None]:
     if final.seconds:  # of an earlier version
         return final, None
     try:
-        seconds = json.loads(read_text(folder / TIME))["seconds"]
+        seconds = from_json(read_text(folder / TIME))["seconds"]
         if type(seconds) in (int, float) and 0 <= seconds < math.inf:
             return replace(final, seconds=float(seconds)), None
     except (OSError, ValueError, TypeError, KeyError):
@@ -249,15 +261,17 @@ def _verified(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) 
 def _about(path: Path, text: str) -> dict[str, Any]:
     """What the metadata say beside the tensors; a checksum alone makes no checkpoint of ours."""
     try:
-        about = json.loads(text)
+        about = from_json(text)
     except ValueError:
         about = None
     if not isinstance(about, dict) or "format" not in about:
         raise DamagedCheckpoint(f"{path}: a safetensors file, but not a checkpoint of this project")
     if about["format"] != FORMAT:
         raise DamagedCheckpoint(f"{path}: format {about['format']!r}, expected {FORMAT!r}")
-    if missing := [name for name in ("config", *_ABOUT) if name not in about]:
-        raise DamagedCheckpoint(f"{path}: says nothing of {', '.join(missing)}")
+    try:
+        msgspec.convert(about, About)
+    except msgspec.ValidationError as error:
+        raise DamagedCheckpoint(f"{path}: not a checkpoint of this project: {error}") from error
     return about
 
 

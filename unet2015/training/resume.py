@@ -33,15 +33,13 @@ def find_run(
 ) -> tuple[Checkpoint | None, bool]:
     """What `folder` (made if missing) holds of this very run, and whether that is finished.
 
-    None where there is nothing. A damaged resume state is passed over with a warning; what a killed
-    write left is removed. shorter_run: where `folder` holds nothing, the run begins with the state
-    that the one in that folder, equal but for its number of steps, had before its rate fell.
+    None where there is nothing. A damaged resume state is passed over with a warning. shorter_run:
+    where `folder` holds nothing, the run begins with the state that the one in that folder, equal
+    but for its number of steps, had before its rate fell.
     Raises ValueError for a run of another configuration, seed, data or number of processes, and if
     no resume state is intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".{'[0-9a-f]' * 32}.part"):  # as `atomic` names its files
-        leftover.unlink(missing_ok=True)
     found, finished, refused = _look(folder)
     for message in refused:
         print(f"warning: {message}; continuing from the one before it", file=sys.stderr)

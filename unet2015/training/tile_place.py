@@ -4,7 +4,6 @@ Both make the same tile k of seed s, equal within rounding (`augmentation.on_dev
 to the one it was begun with, so that a continued run repeats an uninterrupted one.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -12,6 +11,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import torch
 from safetensors import SafetensorError, safe_open
 
+from unet2015.runtime.read_back import from_json
 from unet2015.training.batches import TileSource
 from unet2015.training.checkpoint import CURRENT, PREVIOUS, WEIGHTS
 
@@ -82,6 +82,6 @@ def _data_of(path: Path) -> Mapping[str, Any] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["about"])["data"]
+            return from_json((file.metadata() or {})["about"])["data"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
