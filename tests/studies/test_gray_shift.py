@@ -4,6 +4,7 @@ A network that finds them in its own images, by a threshold, loses them there; w
 is recommended it finds them again.
 """
 
+import math
 import re
 import warnings
 from dataclasses import replace
@@ -17,6 +18,7 @@ from scipy import ndimage
 from tests.commands import run
 from tests.tiny import blob_tiles, cut_off, quietly, settings
 from unet2015.config import ExperimentConfig
+from unet2015.data.gray_use import gray_quantiles
 from unet2015.data.phantom import phantom_stack
 from unet2015.data.tiff import read_stack, write_stack
 from unet2015.metrics import iou
@@ -168,10 +170,12 @@ def test_a_run_that_began_without_quantiles_continues_and_keeps_them(tmp_path):
     tiles = blob_tiles(config)
     before = {"images": "hash"}
     cut_off(3, config, tiles, tmp_path, data=before)
-    now = before | {"gray_quantiles": {"0": 1.0}}
+    quantiles = gray_quantiles(IMAGES)
+    now = before | {"gray_quantiles": quantiles}
     assert quietly(config, tiles, tmp_path, data=now).data == now
     # the same where they are computed to another last bit
-    other = before | {"gray_quantiles": {"0": 1.0000000000000002}}
+    last_bit = {"0": math.nextafter(quantiles["0"], math.inf)}
+    other = before | {"gray_quantiles": quantiles | last_bit}
     assert quietly(config, tiles, tmp_path, data=other).step == 8
     with pytest.raises(ValueError, match="other data"):
         quietly(config, tiles, tmp_path, data=now | {"images": "another"})
