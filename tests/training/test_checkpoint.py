@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from tests.tiny import blob_tiles, contents, same_weights, settings
+from tests.tiny import blob_tiles, contents, quietly, same_weights, settings
 from unet2015.config import as_dict
 from unet2015.model import UNet
 from unet2015.training import checkpoint
@@ -281,16 +281,18 @@ NESTED = "[" * 100_000
 @pytest.mark.parametrize("field", ["config", *checkpoint._ABOUT, "code"])
 @pytest.mark.parametrize("value", ["null", '"a"', "[1]", "-1", "1e999", "1" + 400 * "0", NESTED])
 def test_a_field_of_another_shape_is_refused_though_the_checksum_is_right(tmp_path, field, value):
-    save_checkpoint(tmp_path / "made.safetensors", EXAMPLE)
-    with safetensors.safe_open(tmp_path / "made.safetensors", framework="pt") as file:
+    save_checkpoint(tmp_path / WEIGHTS, EXAMPLE)
+    with safetensors.safe_open(tmp_path / WEIGHTS, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     del about["sha256"]
     text = json.dumps(about | {field: "here"}).replace('"here"', value)
     metadata = {"about": text, "sha256": checkpoint._digest(text, tensors)}
-    safetensors.torch.save_file(tensors, tmp_path / "made.safetensors", metadata)
-    with pytest.raises(DamagedCheckpoint, match=r"made\.safetensors: .*of this project"):
-        load_checkpoint(tmp_path / "made.safetensors")
+    safetensors.torch.save_file(tensors, tmp_path / WEIGHTS, metadata)
+    with pytest.raises(DamagedCheckpoint, match=rf"{WEIGHTS}: .*of this project"):
+        load_checkpoint(tmp_path / WEIGHTS)
+    with pytest.raises(DamagedCheckpoint, match=rf"{WEIGHTS}: .*of this project"):
+        quietly(EXAMPLE.config, blob_tiles(EXAMPLE.config), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def _data_of(path: Path) -> Mapping[str, Any] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return from_json((file.metadata() or {})["about"])["data"]
+            data = from_json((file.metadata() or {})["about"])["data"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
+    return data if isinstance(data, dict) else None
